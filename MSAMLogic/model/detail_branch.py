@@ -1,0 +1,143 @@
+"""A light high-resolution branch that joins the mask decoder's upsampling.
+
+M-SAM answers on a grid four times coarser than its patch. That is enough for an organ and too little
+for the edge of a small lesion; 3DSAM-adapter concatenates the image in its decoder for the same reason.
+The branch is a small U-shaped convolutional network. Its descending half sees only the image and runs
+once a patch, like the encoder; its ascending half runs for each click.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from MSAMLogic.model.config import ModelConfig
+
+# Widths, in patch voxels, of the bumps that mark a click: one to touch, one to reach out.
+CLICK_SIGMAS = (1.5, 5.0)
+
+
+def click_maps(coords: Tensor, labels: Tensor, patch_size: int, size: int) -> Tensor:
+    """Return Gaussian bumps at the clicks, on a grid of ``size`` cells a side over the patch.
+
+    Args:
+        coords: (B, N, 3) clicks in patch voxels.
+        labels: (B, N), 1 for the lesion, 0 for background; any other value leaves no bump.
+        patch_size: voxels a side of the patch.
+        size: cells a side of the result.
+
+    Returns:
+        (B, 2 * len(CLICK_SIGMAS), size, size, size) in [0, 1]: for each sigma the lesion clicks, then
+        the background clicks.
+    """
+    scale = patch_size / size
+    centres = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * scale - 0.5
+    squared = (centres - coords.float().unsqueeze(-1)) ** 2  # (B, N, 3, size)
+    maps = []
+    for sigma in CLICK_SIGMAS:
+        profile = torch.exp(-squared / (2 * sigma**2))
+        for value in (1, 0):
+            chosen = profile[:, :, 0] * (labels == value).float().unsqueeze(-1)
+            bumps = torch.einsum("bni,bnj,bnk->bijk", chosen, profile[:, :, 1], profile[:, :, 2])
+            maps.append(bumps.clamp(max=1.0))
+    return torch.stack(maps, dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3³ convolutions with a residual.
+
+    ReLU, and no normalisation at full resolution, because on a CPU both GELU and GroupNorm cost as much
+    as the convolutions there.
+
+    Args:
+        channels_in: channels of the input.
+        channels: channels of the output.
+        normalised: whether group normalisation follows each convolution.
+    """
+
+    def __init__(self, channels_in: int, channels: int, normalised: bool = True) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels_in, channels, kernel_size=3, padding=1)
+        self.norm1 = nn.GroupNorm(channels // 8, channels) if normalised else nn.Identity()
+        self.conv2 = nn.Conv3d(channels, channels, kernel_size=3, padding=1)
+        self.norm2 = nn.GroupNorm(channels // 8, channels) if normalised else nn.Identity()
+        self.shortcut = (
+            nn.Conv3d(channels_in, channels, kernel_size=1) if channels_in != channels else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, D, H, W) to (B, channels, D, H, W)."""
+        out = self.norm1(self.conv1(x)).relu()
+        joined: Tensor = self.norm2(self.conv2(out)) + self.shortcut(x)
+        return joined.relu()
+
+
+class DetailBranch(nn.Module):
+    """Refine the decoder's answer at full patch resolution.
+
+    Args:
+        config: sizes; ``detail_width`` channels at full resolution, four times as many at half and eight
+            times at a quarter: full resolution is where the time goes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.detail_width
+        clicks = 2 * len(CLICK_SIGMAS)
+        self.patch_size = config.patch_size
+        half, quarter = 4 * width, 8 * width
+        self.full_block = ResidualBlock(1, width, normalised=False)
+        self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
+        self.half_block = ResidualBlock(half, half)
+        self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.quarter_block = ResidualBlock(quarter, quarter)
+
+        decoder_features = config.embedding_width // 8
+        self.join_half = ResidualBlock(half + decoder_features + 2 + clicks, half)
+        self.join_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.join_quarter = nn.Sequential(
+            ResidualBlock(2 * quarter, quarter), ResidualBlock(quarter, quarter)
+        )
+        self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
+        self.merge_half = ResidualBlock(half, half)
+        self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
+        self.merge_full = ResidualBlock(width, width, normalised=False)
+        self.head = nn.Conv3d(width, 1, kernel_size=1)
+
+    def encode(self, patch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return image features of ``patch`` (B, 1, n, n, n) at full, half and quarter resolution."""
+        full = self.full_block(patch)
+        half = self.half_block(self.half_down(full))
+        return full, half, self.quarter_block(self.quarter_down(half))
+
+    def forward(
+        self,
+        detail: tuple[Tensor, Tensor, Tensor],
+        features: Tensor,
+        logits: Tensor,
+        mask_logits: Tensor,
+        coords: Tensor,
+        labels: Tensor,
+    ) -> Tensor:
+        """Return logits at full patch resolution, (B, 1, n, n, n).
+
+        Args:
+            detail: what :meth:`encode` returned for the patch.
+            features: (B, C / 8, n/2, n/2, n/2) upscaled features of the mask decoder.
+            logits: (B, 1, n/2, n/2, n/2) answer of the mask decoder.
+            mask_logits: (B, 1, n/2, n/2, n/2) previous answer, as prompted.
+            coords: (B, N, 3) clicks in patch voxels.
+            labels: (B, N) of 1 and 0.
+        """
+        full, half, quarter = detail
+        n = self.patch_size
+        half_clicks = click_maps(coords, labels, n, n // 2).to(half.dtype)
+        # Logits grow without bound; squashed, they stay in the range of their neighbours.
+        answer, previous = ((x / 4).tanh().to(half.dtype) for x in (logits, mask_logits))
+        x = self.join_half(torch.cat((half, features.to(half.dtype), answer, previous, half_clicks), dim=1))
+        low = self.join_quarter(torch.cat((self.join_down(x), quarter), dim=1))
+        x = self.merge_half(x + self.half_up(low))
+        x = self.merge_full(self.full_up(x) + full)
+        upsampled = nn.functional.interpolate(logits.float(), scale_factor=2, mode="trilinear")
+        out: Tensor = self.head(x).float() + upsampled
+        return out

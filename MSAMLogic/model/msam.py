@@ -1,0 +1,190 @@
+"""M-SAM as a whole: encode a patch once, decode it after every click."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from MSAMLogic.errors import ModelError
+from MSAMLogic.model.checkpoints import load_published
+from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
+from MSAMLogic.model.detail_branch import DetailBranch
+from MSAMLogic.model.image_encoder import ImageEncoder
+from MSAMLogic.model.mask_decoder import MaskDecoder
+from MSAMLogic.model.mask_enhanced_adapter import MaskEnhancedAdapter
+from MSAMLogic.model.prompt_encoder import PromptEncoder
+
+
+class PatchFeatures(NamedTuple):
+    """What is computed once a patch.
+
+    Attributes:
+        embedding: (B, C, g, g, g) image embedding.
+        detail: features of the high-resolution branch; empty where the network has none.
+    """
+
+    embedding: Tensor
+    detail: tuple[Tensor, ...]
+
+
+class Segmentation(NamedTuple):
+    """The answer to the clicks so far.
+
+    Attributes:
+        logits: (B, 1, n, n, n) at patch resolution; positive is lesion.
+        mask_logits: (B, 1, m, m, m), the mask prompt of the next click.
+        iou: (B, 1), the network's own estimate of its IoU.
+        decoder_logits: (B, 1, m, m, m), the mask decoder's answer before any high-resolution branch.
+    """
+
+    logits: Tensor
+    mask_logits: Tensor
+    iou: Tensor
+    decoder_logits: Tensor
+
+
+class MSAM(nn.Module):
+    """One network of the family that :class:`ModelConfig` describes.
+
+    Patches are normalised, shape (B, 1, n, n, n), axes (R, A, S); click coordinates are patch voxels
+    in the same order.
+
+    Args:
+        config: sizes.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.image_encoder = ImageEncoder(config)
+        self.prompt_encoder = PromptEncoder(config)
+        self.mask_decoder = MaskDecoder(config)
+        self.mask_enhanced_adapter = MaskEnhancedAdapter(config) if config.mask_enhanced_adapter else None
+        self.detail_branch = DetailBranch(config) if config.detail_width else None
+
+    def encode(self, patch: Tensor) -> Tensor:
+        """Return the image embedding of ``patch``.
+
+        Args:
+            patch: (B, 1, n, n, n).
+
+        Returns:
+            (B, C, g, g, g); for the published sizes (B, 384, 8, 8, 8).
+
+        Raises:
+            ModelError: when the shape is another.
+        """
+        n = self.config.patch_size
+        if patch.ndim != 5 or patch.shape[1:] != (1, n, n, n):
+            raise ModelError(f"The patch has shape {tuple(patch.shape)}; give (batch, 1, {n}, {n}, {n}).")
+        embedding: Tensor = self.image_encoder(patch)
+        return embedding
+
+    def decode(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, mask_logits: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mask decoder's answer: prompt encoder, adapter, decoder.
+
+        Args:
+            embedding: (B, C, g, g, g) from :meth:`encode`.
+            coords: (B, N, 3) clicks in patch voxels.
+            labels: (B, N) of 1 (lesion) and 0 (background).
+            mask_logits: (B, 1, m, m, m) previous answer, zeros before the first; published m is 32.
+
+        Returns:
+            Logits (B, 1, m, m, m) and estimated IoU (B, 1).
+
+        Raises:
+            ModelError: when a shape is another.
+        """
+        logits, iou, _ = self._decode(embedding, coords, labels, mask_logits)
+        return logits, iou
+
+    def look(self, patch: Tensor) -> PatchFeatures:
+        """Return all that is computed once a patch (B, 1, n, n, n)."""
+        detail = () if self.detail_branch is None else self.detail_branch.encode(patch)
+        return PatchFeatures(self.encode(patch), detail)
+
+    def segment(
+        self, features: PatchFeatures, coords: Tensor, labels: Tensor, mask_logits: Tensor
+    ) -> Segmentation:
+        """Return the answer at patch resolution; arguments as for :meth:`decode`.
+
+        Without a high-resolution branch this is the decoder's answer, upsampled trilinearly.
+        """
+        decoded, iou, upscaled = self._decode(features.embedding, coords, labels, mask_logits)
+        if self.detail_branch is None:
+            size = (self.config.patch_size,) * 3
+            logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
+            return Segmentation(logits, decoded, iou, decoded)
+        full, half, quarter = features.detail
+        logits = self.detail_branch((full, half, quarter), upscaled, decoded, mask_logits, coords, labels)
+        next_prompt = nn.functional.avg_pool3d(logits, 2).clamp(-10, 10)
+        return Segmentation(logits, next_prompt, iou, decoded)
+
+    def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
+        """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""
+        return load_published(self, state, partial)
+
+    def adaptation_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield name and tensor of what M-SAM trains: LoRA, prompt encoder, decoder, adapter."""
+        for name, parameter in self.named_parameters():
+            if not name.startswith("image_encoder.") or ".lora." in name:
+                yield name, parameter
+
+    def _decode(
+        self, embedding: Tensor, coords: Tensor, labels: Tensor, mask_logits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.config
+        m, g, width = config.mask_size, config.grid_size, config.embedding_width
+        batch = embedding.shape[0]
+        if embedding.shape != (batch, width, g, g, g):
+            raise ModelError(
+                f"The embedding has shape {tuple(embedding.shape)}; give {(batch, width, g, g, g)}, as "
+                "encode returns it."
+            )
+        if (
+            coords.ndim != 3
+            or coords.shape != (batch, coords.shape[1], 3)
+            or labels.shape != coords.shape[:2]
+        ):
+            raise ModelError(
+                f"Clicks have shapes {tuple(coords.shape)} and {tuple(labels.shape)}; give "
+                f"coordinates ({batch}, N, 3) and labels ({batch}, N)."
+            )
+        if mask_logits.shape != (batch, 1, m, m, m):
+            raise ModelError(
+                f"The mask prompt has shape {tuple(mask_logits.shape)}; give {(batch, 1, m, m, m)}."
+            )
+        sparse, dense = self.prompt_encoder(coords, labels, mask_logits)
+        if self.mask_enhanced_adapter is None:
+            joined = embedding + dense
+        else:
+            joined = self.mask_enhanced_adapter(embedding, dense)
+        logits, iou, upscaled = self.mask_decoder(joined, self.prompt_encoder.dense_positions(), sparse)
+        return logits, iou, upscaled
+
+
+def build_model(name: str, config: ModelConfig | None = None) -> MSAM:
+    """Return an untrained network in evaluation mode.
+
+    Args:
+        name: a key of :data:`config.CONFIGURATIONS`, for example ``"msam-vit-b"``.
+        config: sizes to use in place of the named ones.
+
+    Raises:
+        ModelError: when no configuration has that name.
+    """
+    if config is None:
+        if name not in CONFIGURATIONS:
+            raise ModelError(f"There is no network '{name}'; choose one of {', '.join(CONFIGURATIONS)}.")
+        config = CONFIGURATIONS[name]
+    network = MSAM(config).eval()
+    if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
+        for parameter in network.image_encoder.parameters():
+            parameter.requires_grad_(False)
+        for _, parameter in network.adaptation_parameters():
+            parameter.requires_grad_(True)
+    return network

@@ -1,0 +1,225 @@
+"""The closed form of the padding, the network's contract, configurations and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from padded_reference import padded_attention, padded_encode
+
+from MSAMLogic.errors import ModelError, WeightsError
+from MSAMLogic.loading import read_network
+from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
+from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
+from MSAMLogic.model.detail_branch import click_maps
+from MSAMLogic.model.relative_attention import RelativeAttention
+
+TINY = ModelConfig(
+    patch_size=32,
+    token_size=8,
+    encoder_width=48,
+    encoder_depth=3,
+    encoder_heads=3,
+    window_size=7,
+    global_blocks=(1,),
+    embedding_width=48,
+    lora_rank=2,
+    adapter_heads=3,
+    decoder_heads=4,
+    decoder_mlp_width=64,
+    iou_head_width=16,
+)
+
+
+def randomised(module: torch.nn.Module, scale: float = 0.3) -> torch.nn.Module:
+    """Give every parameter a value that matters; fresh tables and updates are zero."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    grid=st.integers(1, 4),
+    padding=st.integers(0, 4),
+    heads=st.integers(1, 3),
+    lora_rank=st.sampled_from([0, 2]),
+    scale=st.floats(0.05, 2.0),
+    seed=st.integers(0, 1000),
+)
+def test_closed_form_equals_computing_the_padding(
+    grid: int, padding: int, heads: int, lora_rank: int, scale: float, seed: int
+) -> None:
+    attention = RelativeAttention(8 * heads, heads, grid, grid + padding, lora_rank)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in attention.parameters():
+            parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
+        attention = attention.double()
+        tokens = torch.randn((2, grid, grid, grid, 8 * heads), generator=generator, dtype=torch.float64)
+        # The mass of the padding is summed in float32 whatever the tokens are.
+        torch.testing.assert_close(
+            attention(tokens), padded_attention(attention, tokens), rtol=2e-4, atol=2e-4
+        )
+
+
+def test_encoder_equals_the_padded_encoder() -> None:
+    network = MSAM(TINY).eval()
+    randomised(network, 0.15)
+    patch = torch.randn(2, 1, 32, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network.encode(patch), padded_encode(network, patch), rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_flow_through_the_closed_form() -> None:
+    attention = randomised(RelativeAttention(16, 2, 2, 5, lora_rank=2))
+    tokens = torch.randn(1, 2, 2, 2, 16)
+    for forward in (attention, lambda x: padded_attention(attention, x)):  # type: ignore[arg-type]
+        attention.zero_grad()
+        forward(tokens).square().sum().backward()
+        gradients = {n: p.grad.clone() for n, p in attention.named_parameters() if p.grad is not None}
+        if forward is attention:
+            closed = gradients
+    assert closed.keys() == gradients.keys()
+    for name in closed:
+        torch.testing.assert_close(closed[name], gradients[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_shapes_of_the_contract() -> None:
+    network = build_model("msam-compact")
+    with torch.inference_mode():
+        embedding = network.encode(torch.randn(1, 1, 64, 64, 64))
+        logits, iou = network.decode(
+            embedding, torch.rand(1, 2, 3) * 64, torch.tensor([[1, 0]]), torch.zeros(1, 1, 32, 32, 32)
+        )
+    assert embedding.shape == (1, 192, 8, 8, 8)
+    assert logits.shape == (1, 1, 32, 32, 32)
+    assert iou.shape == (1, 1)
+
+
+def test_a_fresh_low_rank_update_changes_nothing() -> None:
+    network = MSAM(TINY).eval()
+    patch = torch.randn(1, 1, 32, 32, 32)
+    with torch.inference_mode():
+        before = network.encode(patch)
+        for block in network.image_encoder.blocks:
+            torch.nn.init.normal_(block.attn.lora.linear_a_q.weight)
+        assert torch.equal(network.encode(patch), before)
+        torch.nn.init.normal_(network.image_encoder.blocks[0].attn.lora.linear_b_q.weight)
+        assert not torch.equal(network.encode(patch), before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64, 64), (1, 2, 32, 32, 32), (1, 32, 32, 32)])
+def test_a_patch_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match="give"):
+        MSAM(TINY).encode(torch.zeros(shape))
+
+
+def test_prompts_of_another_shape_are_refused() -> None:
+    network = MSAM(TINY)
+    embedding = torch.zeros(1, 48, 4, 4, 4)
+    coords, labels, mask = torch.zeros(1, 1, 3), torch.ones(1, 1), torch.zeros(1, 1, 16, 16, 16)
+    with pytest.raises(ModelError, match="embedding"):
+        network.decode(embedding[:, :5], coords, labels, mask)
+    with pytest.raises(ModelError, match="Clicks"):
+        network.decode(embedding, coords[..., :2], labels, mask)
+    with pytest.raises(ModelError, match="mask prompt"):
+        network.decode(embedding, coords, labels, mask[:, :, :8])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patch_size": 30},
+        {"encoder_heads": 5},
+        {"embedding_width": 40},
+        {"window_size": 3},
+        {"spacings": (2.0, 1.5)},
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match="cannot be built"):
+        replace(TINY, **change)
+
+
+def test_configurations_survive_json() -> None:
+    for config in CONFIGURATIONS.values():
+        assert ModelConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ModelError, match="unknown fields"):
+        ModelConfig.from_dict({"number_of_wheels": 4})
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(ModelError, match="msam-vit-b"):
+        build_model("msam-vit-z")
+
+
+def test_names_of_the_release() -> None:
+    assert (
+        published_to_own_name("lora_sam.sam.image_encoder.blocks.3.attn.qkv.linear_a_q.weight")
+        == "image_encoder.blocks.3.attn.lora.linear_a_q.weight"
+    )
+    assert (
+        published_to_own_name("bidatt.bidirectional_attentions.0.image_multiheadattn.rel_pos_d")
+        == "mask_enhanced_adapter.image.attention.attn.rel_pos_d"
+    )
+
+
+def own_state(network: MSAM) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def test_a_wrong_checkpoint_leaves_the_network_alone() -> None:
+    network = MSAM(TINY)
+    before = own_state(network)
+    changed = {name: value + 1 for name, value in before.items()}
+    wrong = [
+        {name: value for name, value in changed.items() if name != "image_encoder.pos_embed"},
+        changed | {"image_encoder.pos_embed": torch.zeros(1)},
+        changed | {"something.else": torch.zeros(1)},
+    ]
+    for state in wrong:
+        with pytest.raises(WeightsError, match="does not fit"):
+            network.load_published_state_dict(state)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_sam_med3d_can_start_an_msam() -> None:
+    plain = MSAM(replace(TINY, lora_rank=0, mask_enhanced_adapter=False))
+    network = MSAM(TINY)
+    missing = network.load_published_state_dict({"model_state_dict": own_state(plain)}, partial=True)
+    assert missing
+    assert all(".lora." in name or name.startswith("mask_enhanced_adapter.") for name in missing)
+    assert torch.equal(network.image_encoder.pos_embed, plain.image_encoder.pos_embed)
+
+
+def test_arrays_load_like_tensors() -> None:
+    source, network = MSAM(TINY), MSAM(TINY)
+    network.load_published_state_dict({name: value.numpy() for name, value in own_state(source).items()})
+    assert torch.equal(network.mask_decoder.mask_tokens.weight, source.mask_decoder.mask_tokens.weight)
+
+
+def test_own_weights_come_back(tmp_path: Path) -> None:
+    network = MSAM(TINY).eval()
+    randomised(network, 0.1)
+    path = tmp_path / "tiny.safetensors"
+    save_weights(path, network.config, network.state_dict())
+    loaded = read_network(path)
+    assert loaded.config == TINY
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=1e-3, atol=1e-3)
+
+
+def test_click_maps_peak_at_the_clicks() -> None:
+    coords = torch.tensor([[[10.0, 20.0, 30.0], [40.0, 5.0, 8.0], [1.0, 1.0, 1.0]]])
+    maps = click_maps(coords, torch.tensor([[1, 0, -1]]), 64, 64)[0]
+    assert np.unravel_index(int(maps[0].argmax()), (64, 64, 64)) == (10, 20, 30)
+    assert np.unravel_index(int(maps[1].argmax()), (64, 64, 64)) == (40, 5, 8)
+    assert maps[:, 1, 1, 1].max() < 0.1  # a padding click leaves no mark
