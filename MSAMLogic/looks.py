@@ -1,0 +1,246 @@
+"""Looks at a lesion: where a patch goes, how fine it is, and how several patches make one mask.
+
+A network with one spacing looks again beside the patch where a mask reaches its border. A network with
+several spacings looks again coarser in that case, and finer where the lesion is small in the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
+from MSAMLogic.predictor import Answer, Capabilities, FloatArray
+
+# A lesion should fill about half of a patch: its edge is then as fine as the patch allows, and there is
+# room for context and growth.
+_WANTED_FILL = 0.5
+_SMALL_FILL = 0.3
+_BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
+UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One patch of a lesion with the network's last answer in it.
+
+    Attributes:
+        grid: the patch.
+        logits: (r, r, r) float16 answer on the patch's cube.
+        prompt: (m, m, m) float16 mask prompt of the next click.
+    """
+
+    grid: PatchGrid
+    logits: NDArray[np.float16]
+    prompt: NDArray[np.float16]
+
+    @classmethod
+    def of(cls, grid: PatchGrid, answer: Answer) -> Look:
+        """Return the look that gave ``answer``."""
+        logits = answer.logits.astype(np.float16)
+        same = answer.prompt is answer.logits or answer.prompt.shape == answer.logits.shape
+        return cls(grid, logits, logits if same else answer.prompt.astype(np.float16))
+
+    @property
+    def answer_grid(self) -> PatchGrid:
+        """The patch's cube at the resolution of the answer."""
+        r = self.logits.shape[0]
+        return PatchGrid(self.grid.centre, self.grid.extent / r, r, self.grid.axes)
+
+    def grid_weights(self) -> sitk.Image:
+        """Return how much each cell counts beside other looks: 1 at the centre, almost 0 at the border."""
+        r = self.logits.shape[0]
+        ramp = 1 - np.abs(np.arange(r) + 0.5 - r / 2) / (r / 2)
+        weights = np.minimum(np.minimum(ramp[:, None, None], ramp[None, :, None]), ramp[None, None, :])
+        return self.answer_grid.image(weights.astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Where the lesion lies in a look.
+
+    Attributes:
+        low: patch voxel (3,) of the box's near corner.
+        high: patch voxel (3,) of its far corner.
+        cut: for each face (low 0, low 1, low 2, high 0, ...) whether the mask reaches it.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    cut: tuple[bool, ...]
+
+    @property
+    def fill(self) -> float:
+        """Longest side in patch voxels."""
+        return float((self.high - self.low).max())
+
+
+def lesion_extent(look: Look, inside: NDArray[np.float64] | None = None) -> Extent | None:
+    """Return where the mask lies in a look, or None when it is empty.
+
+    Args:
+        look: the look.
+        inside: patch voxel (3,) of a lesion click; then only the mask's part nearest to it counts, not
+            every speck that the network put elsewhere.
+    """
+    mask = look.logits > 0
+    if not mask.any():
+        return None
+    r = mask.shape[0]
+    scale = look.grid.size / r
+    if inside is not None:
+        labels, count = ndimage.label(mask)
+        if count > 1:
+            cell = np.clip(np.floor((inside + 0.5) / scale).astype(int), 0, r - 1)
+            label = labels[tuple(cell)]
+            if label == 0:
+                offsets = np.argwhere(mask)
+                nearest = offsets[int(((offsets - cell) ** 2).sum(axis=1).argmin())]
+                label = labels[tuple(nearest)]
+            mask = labels == label
+    low, high, cut = np.zeros(3), np.zeros(3), [False] * 6
+    for axis in range(3):
+        profile = mask.sum(axis=tuple(a for a in range(3) if a != axis))
+        hit = np.flatnonzero(profile)
+        low[axis], high[axis] = hit[0] * scale - 0.5, (hit[-1] + 1) * scale - 0.5
+        cut[axis] = bool(profile[0] >= _BORDER_CELLS)
+        cut[axis + 3] = bool(profile[-1] >= _BORDER_CELLS)
+    return Extent(low, high, tuple(cut))
+
+
+def first_grid(point: Point, image: ImageGrid, capabilities: Capabilities) -> PatchGrid:
+    """Return the patch of a first look: round the click, no coarser than the whole image needs."""
+    spacing = capabilities.first_spacing
+    longest = max(n * s for n, s in zip(image.size, image.spacing, strict=True))
+    for finer in reversed([s for s in capabilities.spacings if s < spacing]):
+        if finer * capabilities.patch_size < longest or finer < min(image.spacing):
+            break
+        spacing = finer
+    return PatchGrid(point, spacing, capabilities.patch_size)
+
+
+def better_grid(
+    grid: PatchGrid, extent: Extent, clicks: Sequence[Point], image: ImageGrid, capabilities: Capabilities
+) -> PatchGrid | None:
+    """Return the patch that suits the lesion better, or None when ``grid`` does well.
+
+    Coarser when the mask reaches the border or nearly fills the patch, finer when it is small, but no
+    finer than the image; round the lesion, and moved so that the clicks stay inside where they can.
+
+    Args:
+        grid: the present patch.
+        extent: where the lesion lies in it.
+        clicks: LPS millimetres of the lesion's clicks.
+        image: the image's grid.
+        capabilities: the network's.
+    """
+    n = grid.size
+    levels = capabilities.spacings
+    finest = min(levels[-1], max(levels[0], 0.99 * min(image.spacing)))
+    if any(extent.cut) or extent.fill > 0.85 * n:
+        # How far the lesion goes on is unknown; twice as far is a good guess.
+        coarser = [level for level in levels if level > 1.01 * grid.spacing]
+        if not coarser:
+            return None
+        spacing = min(coarser, key=lambda level: abs(np.log(level / (2 * grid.spacing))))
+    elif extent.fill < _SMALL_FILL * n:
+        wanted = max(extent.fill * grid.spacing / (_WANTED_FILL * n), finest)
+        spacing = min(levels, key=lambda level: abs(np.log(level / wanted)))
+        if spacing > 0.8 * grid.spacing:
+            return None
+    else:
+        return None
+    centre = grid.world((extent.low + extent.high) / 2)
+    reach = 0.42 * n * spacing  # clicks keep a little distance from the faces
+    for click in clicks:
+        centre = np.clip(centre, np.asarray(click) - reach, np.asarray(click) + reach)
+    x, y, z = (float(v) for v in centre)
+    return PatchGrid((x, y, z), spacing, n, grid.axes)
+
+
+def next_grids(look: Look, extent: Extent) -> list[PatchGrid]:
+    """Return the patches beside a look in which its lesion goes on: one for each face that cuts it."""
+    grid = look.grid
+    mask = look.logits > 0
+    scale = grid.size / mask.shape[0]
+    grids = []
+    for face, cut in enumerate(extent.cut):
+        if not cut:
+            continue
+        axis, side = face % 3, -1 if face >= 3 else 0
+        contact = np.take(mask, side, axis)
+        deepest = np.unravel_index(
+            int(ndimage.distance_transform_edt(np.pad(contact, 1)).argmax()), np.array(contact.shape) + 2
+        )
+        cell = np.insert(np.array(deepest, float) - 1, axis, 0 if side == 0 else mask.shape[0] - 1)
+        x, y, z = grid.world((cell + 0.5) * scale - 0.5)
+        grids.append(PatchGrid((float(x), float(y), float(z)), grid.spacing, grid.size, grid.axes))
+    return grids
+
+
+def transfer_prompt(looks: Sequence[Look], grid: PatchGrid, prompt_size: int) -> FloatArray:
+    """Return what earlier looks know, as the mask prompt (m, m, m) of a new patch."""
+    target = PatchGrid(grid.centre, grid.extent / prompt_size, prompt_size, grid.axes)
+    out = np.full((prompt_size,) * 3, UNKNOWN_LOGIT, np.float32)
+    for look in looks:
+        sampled = extract_patch(
+            look.answer_grid.image(look.logits.astype(np.float32)), target, outside=np.nan
+        )
+        out = np.where(np.isnan(sampled), out, sampled)
+    return np.clip(out, -10, 10).astype(np.float32)
+
+
+def mask_prompt(mask: sitk.Image, grid: PatchGrid, prompt_size: int) -> FloatArray:
+    """Return a given mask (1 inside, 0 outside) as the mask prompt (m, m, m) of a patch."""
+    share = extract_patch(mask, grid)
+    m, step = prompt_size, grid.size // prompt_size
+    share = share.reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
+    return np.asarray(12 * share - 6, np.float32)
+
+
+def fused_mask(looks: Sequence[Look], image: ImageGrid, within: Region) -> tuple[NDArray[np.bool_], Region]:
+    """Return the mask of all looks together, on the image's own grid.
+
+    Each look counts by its distance to its own border, so that no seam shows where two patches meet.
+
+    Args:
+        looks: looks at one lesion.
+        image: the image's grid.
+        within: the box to stay in.
+
+    Returns:
+        (k, j, i) booleans and the box that they fill: the lesion's, not the patch's.
+    """
+    region = Region((0, 0, 0), (0, 0, 0))
+    for look in looks:
+        cells = np.argwhere(look.logits > 0)
+        if len(cells):
+            # One cell more on each side: the surface lies between a cell inside and one outside.
+            low, high = cells.min(axis=0) - 1, cells.max(axis=0) + 1
+            corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T.astype(float)
+            indices = np.array([image.index(tuple(p)) for p in look.answer_grid.world(corners)])
+            i, j, k = (int(v) for v in np.floor(indices.min(axis=0)))
+            x, y, z = (int(v) for v in np.ceil(indices.max(axis=0)) + 1)
+            region = region.union(Region((i, j, k), (x, y, z)))
+    region = region.intersection(within)
+    if region.empty:
+        return np.zeros((0, 0, 0), bool), region
+    total = np.zeros(tuple(reversed(region.size)), np.float32)
+    reference = image.reference(region)
+    for look in looks:
+        logits = _sample(look.answer_grid.image(look.logits.astype(np.float32)), reference, UNKNOWN_LOGIT)
+        if len(looks) == 1:
+            return logits > 0, region
+        total += logits * _sample(look.grid_weights(), reference, 0.0)
+    return total > 0, region
+
+
+def _sample(image: sitk.Image, reference: sitk.Image, outside: float) -> FloatArray:
+    sampled = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
+    array: FloatArray = sitk.GetArrayFromImage(sampled)
+    return array

@@ -1,0 +1,227 @@
+"""What a session needs of a network, in NumPy arrays, and the network that torch runs.
+
+A session sees a :class:`Predictor` only, so it imports without torch and its tests can inject one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MSAMLogic.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from MSAMLogic.model import MSAM
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+FloatArray = NDArray[np.float32]
+
+
+class Answer(NamedTuple):
+    """A network's answer to the clicks so far.
+
+    Attributes:
+        logits: (r, r, r), positive is lesion, on the patch's cube at the network's own resolution.
+        prompt: (m, m, m), the mask prompt of the next click.
+        iou: the network's own estimate of its IoU.
+    """
+
+    logits: FloatArray
+    prompt: FloatArray
+    iou: float
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a predictor takes and gives.
+
+    Attributes:
+        patch_size: voxels a side of a patch, n.
+        prompt_size: cells a side of a mask prompt, m.
+        spacings: millimetres a voxel at which it may look, ascending.
+        first_spacing: the one for a first look.
+        antialias: whether patches coarser than the image average over its voxels.
+        all_clicks: whether it is given all clicks of the patch, or the newest.
+    """
+
+    patch_size: int
+    prompt_size: int
+    spacings: tuple[float, ...] = (1.5,)
+    first_spacing: float = 1.5
+    antialias: bool = False
+    all_clicks: bool = False
+
+
+class Predictor(Protocol):
+    """A network as a session uses it: encode a patch once, decode it for every click."""
+
+    capabilities: Capabilities
+
+    def encode(self, patch: FloatArray) -> Any:
+        """Return features of a normalised patch (n, n, n), axes (R, A, S); opaque to the session."""
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        """Return the answer to clicks ``coords`` (N, 3) in patch voxels with ``labels`` (N,) of 1 and 0.
+
+        ``prompt`` (m, m, m) is the previous answer's, zeros before the first.
+        """
+
+
+class TorchPredictor:
+    """A network of :mod:`MSAMLogic.model` on a device.
+
+    Args:
+        network: the network; it is moved to the device and put into evaluation mode.
+        device: "auto" takes CUDA, then Apple's MPS, then the CPU.
+        precision: "auto" is bfloat16 (or float16 where the GPU has no bfloat16) on CUDA; on a CPU with
+            bfloat16 instructions it is bfloat16 for networks that were trained in it, else float32.
+
+    Raises:
+        ModelError: when the device is not there.
+    """
+
+    def __init__(self, network: MSAM, device: Device = "auto", precision: Precision = "auto") -> None:
+        import torch
+
+        config = network.config
+        self.device = _find_device(device)
+        self.network = network.eval().to(self.device)
+        if config.detail_width:
+            self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.dtype = _find_dtype(self.device, precision, trained_in_bfloat16=config.detail_width > 0)
+        self.capabilities = Capabilities(
+            config.patch_size,
+            config.mask_size,
+            config.spacings,
+            config.first_spacing,
+            config.antialias,
+            config.all_clicks,
+        )
+
+    def encode(self, patch: FloatArray) -> Any:
+        """See :meth:`Predictor.encode`; returns :class:`MSAMLogic.model.PatchFeatures`."""
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(patch, dtype=np.float32))[None, None]
+        return self._run(lambda: self.network.look(tensor.to(self.device)))
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        """See :meth:`Predictor.decode`."""
+        import torch
+
+        coord_tensor = torch.from_numpy(np.asarray(coords, np.float32))[None]
+        label_tensor = torch.from_numpy(np.asarray(labels, np.int64))[None]
+        prompt_tensor = torch.from_numpy(np.asarray(prompt, np.float32))[None, None]
+
+        def run() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            on_device = type(features)(
+                features.embedding.to(self.device), tuple(level.to(self.device) for level in features.detail)
+            )
+            clicks = (
+                coord_tensor.to(self.device),
+                label_tensor.to(self.device),
+                prompt_tensor.to(self.device),
+            )
+            if self.network.detail_branch is None:
+                # Trilinear upsampling is linear: the session samples the decoder's grid directly.
+                logits, iou = self.network.decode(on_device.embedding, *clicks)
+                return logits, logits, iou
+            answer = self.network.segment(on_device, *clicks)
+            return answer.logits, answer.mask_logits, answer.iou
+
+        logits, next_prompt, iou = self._run(run)
+        return Answer(
+            logits[0, 0].float().cpu().numpy(), next_prompt[0, 0].float().cpu().numpy(), float(iou[0, 0])
+        )
+
+    def _run(self, call: Any) -> Any:
+        """Run ``call`` without gradients; out of GPU memory, go on with the CPU and say so."""
+        import torch
+
+        try:
+            with torch.inference_mode(), self._autocast():
+                return call()
+        except torch.OutOfMemoryError:
+            warnings.warn(
+                "The GPU ran out of memory; the CPU goes on, slower. Nothing is lost.", stacklevel=3
+            )
+            self.device = torch.device("cpu")
+            self.network.to(self.device)
+            self.dtype = torch.float32
+            torch.cuda.empty_cache()
+            with torch.inference_mode():
+                return call()
+
+    def _autocast(self) -> Any:
+        import torch
+
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _find_device(device: Device) -> torch.device:
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name, here in available.items() if here))
+    if not available.get(device, False):
+        here = ", ".join(name for name, is_here in available.items() if is_here)
+        raise ModelError(f"There is no device '{device}' on this machine; choose auto or one of: {here}.")
+    return torch.device(device)
+
+
+def _find_dtype(device: torch.device, precision: Precision, trained_in_bfloat16: bool) -> torch.dtype:
+    import torch
+
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and trained_in_bfloat16 and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def load_model(
+    name: str = "default", device: Device = "auto", precision: Precision = "auto"
+) -> TorchPredictor:
+    """Load a network with its weights, ready for :class:`MSAMLogic.InteractiveSession`.
+
+    Args:
+        name: "default", another name of the registry (``msam models`` lists them), or the path of a
+            weights file: safetensors that this package wrote, or a published M-SAM or SAM-Med3D ``.pth``.
+        device: "auto" takes CUDA, then Apple's MPS, then the CPU.
+        precision: see :class:`TorchPredictor`.
+
+    Raises:
+        WeightsError: when the weights are unknown, not downloaded yet, damaged or of another network.
+        ModelError: when the device is not there.
+    """
+    from MSAMLogic.loading import load_network
+
+    return TorchPredictor(load_network(name), device, precision)
+
+
+def as_predictor(model: Any) -> Predictor:
+    """Return ``model`` as a predictor; a bare network of :mod:`MSAMLogic.model` is wrapped.
+
+    Raises:
+        ModelError: when it is neither.
+    """
+    if isinstance(getattr(model, "capabilities", None), Capabilities):
+        predictor: Predictor = model
+        return predictor
+    if hasattr(model, "load_published_state_dict"):
+        return TorchPredictor(model)
+    raise ModelError(f"A {type(model).__name__} is no model; give what load_model or build_model returns.")

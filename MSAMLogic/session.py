@@ -1,0 +1,515 @@
+"""The interactive session: one image, clicks for and against the lesion, a mask, and one history.
+
+Two verbs, as in Segment Anything: set the image, click. The encoder runs once a patch; a further click
+in the patch runs the prompt encoder, the adapter and the decoder. Nothing that a click does depends on
+the size of the image.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from MSAMLogic.errors import ClickError, HistoryError, ImageError
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
+from MSAMLogic.intensity import Modality, guess_modality, normalise
+from MSAMLogic.looks import (
+    Look,
+    better_grid,
+    first_grid,
+    fused_mask,
+    lesion_extent,
+    mask_prompt,
+    next_grids,
+    transfer_prompt,
+)
+from MSAMLogic.predictor import FloatArray, as_predictor
+from MSAMLogic.voxels import EMPTY, NOWHERE, BoolArray, VoxelSet, changed_region
+
+logger = logging.getLogger(__name__)
+
+# How far inside a patch a click must lie to be a correction there; nearer to the border there is too
+# little context, and the click gets a patch of its own.
+_INSIDE = 0.05
+_MOST_LOOKS = 3  # changes of spacing that one click may cause
+_MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
+_KEPT_EMBEDDINGS = 8
+
+
+@dataclass(frozen=True)
+class Click:
+    """A click of the reader.
+
+    Attributes:
+        point: LPS millimetres.
+        positive: whether it is for the lesion.
+    """
+
+    point: Point
+    positive: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class _Lesion:
+    """A lesion and its patches.
+
+    Attributes:
+        clicks: the clicks that belong to it.
+        looks: its patches, the first the one that was clicked.
+        voxels: its mask.
+        hidden: voxels of the given mask that it took over; its own mask says what they are now.
+    """
+
+    clicks: tuple[Click, ...]
+    looks: tuple[Look, ...]
+    voxels: VoxelSet
+    hidden: VoxelSet
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    """Everything that undo brings back. Never changed, only replaced."""
+
+    clicks: tuple[Click, ...] = ()
+    lesions: tuple[_Lesion, ...] = ()
+    given: VoxelSet = EMPTY
+
+    def read(self, region: Region) -> BoolArray:
+        """Return the mask (k, j, i) of a box."""
+        out = self.given.read(region)
+        for lesion in self.lesions:
+            out &= ~lesion.hidden.read(region)
+        for lesion in self.lesions:
+            out |= lesion.voxels.read(region)
+        return out
+
+    @property
+    def region(self) -> Region:
+        """A box round the mask."""
+        region = self.given.region
+        for lesion in self.lesions:
+            region = region.union(lesion.voxels.region)
+        return region
+
+    def extent_of_change(self, other: _State) -> Region:
+        """Return a box outside of which both states have the same mask."""
+        region = NOWHERE if self.given is other.given else self.given.region.union(other.given.region)
+        mine, others = set(map(id, self.lesions)), set(map(id, other.lesions))
+        for lesion in (*self.lesions, *other.lesions):
+            if not (id(lesion) in mine and id(lesion) in others):
+                region = region.union(lesion.voxels.region).union(lesion.hidden.region)
+        return region
+
+
+class InteractiveSession:
+    """Segment lesions of one image by clicks.
+
+    Points are LPS millimetres, as in ITK and DICOM. Every change returns the sub-region that changed: a
+    uint8 image (1 lesion, 0 not) on the image's own grid whose origin and size say where it belongs. A
+    call that raises leaves the session as it was.
+
+    Args:
+        model: what :func:`MSAMLogic.load_model` returns, a network of :mod:`MSAMLogic.model`, or any
+            other :class:`MSAMLogic.predictor.Predictor`.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._predictor = as_predictor(model)
+        self._image: sitk.Image | None = None
+        self._grid = ImageGrid((0, 0, 0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+        self._modality: Modality = "MR"
+        self._state = _State()
+        self._past: list[_State] = []
+        self._future: list[_State] = []
+        self._features: OrderedDict[PatchGrid, Any] = OrderedDict()
+
+    def set_image(self, image: sitk.Image, modality: Modality | None = None) -> None:
+        """Start anew with another image.
+
+        Args:
+            image: a scalar volume of three dimensions, in any orientation. It is not copied; do not
+                change its voxels while the session uses it.
+            modality: "CT" clamps to ±1000 HU; by default the image's metadata or its values tell.
+
+        Raises:
+            ImageError: when the image cannot be used; the session keeps its present one.
+        """
+        _check_image(image)
+        chosen = modality or guess_modality(image)
+        self._image, self._grid, self._modality = image, ImageGrid.of(image), chosen
+        self._state, self._past, self._future = _State(), [], []
+        self._features.clear()
+
+    def click(self, point: Sequence[float], positive: bool = True) -> sitk.Image:
+        """Add a click and return the changed sub-region.
+
+        Args:
+            point: (x, y, z) in LPS millimetres.
+            positive: for the lesion, or against it.
+
+        Raises:
+            ImageError: when no image is set, or the image is empty where the click is.
+            ClickError: when the click lies outside the image, or is negative where there is nothing to
+                take away.
+        """
+        image = self._require_image()
+        click = Click(self._check_point(point), bool(positive))
+        state = self._state
+        if not positive and state.region.empty:
+            raise ClickError(
+                "The first click of a lesion must be positive: there is no mask yet that a background "
+                "click could correct. Click the lesion first."
+            )
+        index = next(
+            (n for n, lesion in _latest_first(state.lesions) if _is_inside(lesion, click.point)), None
+        )
+        if index is not None:
+            lesion = self._refined(image, state.lesions[index], click)
+            lesions = (*state.lesions[:index], *state.lesions[index + 1 :], lesion)
+        else:
+            lesion = self._found(image, click)
+            lesions = (*state.lesions, lesion)
+        return self._go_to(replace(state, clicks=(*state.clicks, click), lesions=lesions), click.point)
+
+    def set_mask(self, mask: sitk.Image) -> sitk.Image:
+        """Start from an existing mask; clicks then correct it. Returns the changed sub-region.
+
+        Clicks so far are dropped, :meth:`undo` brings them back.
+
+        Args:
+            mask: lesion where it is not 0. A mask on another grid is brought to the image's by geometry
+                (nearest neighbour).
+
+        Raises:
+            ImageError: when no image is set, or the mask is no 3D scalar image or lies elsewhere.
+        """
+        self._require_image()
+        if mask.GetDimension() != 3 or mask.GetNumberOfComponentsPerPixel() != 1:
+            raise ImageError("The mask must be a single 3D volume with one value a voxel.")
+        binary = mask != 0
+        if not self._grid.matches(ImageGrid.of(mask)):
+            reference = self._grid.reference(self._grid.whole)
+            placed = sitk.Resample(binary, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+            if sitk.GetArrayViewFromImage(binary).any() and not sitk.GetArrayViewFromImage(placed).any():
+                raise ImageError("The mask lies outside the image; choose the mask of this image.")
+            binary = placed
+        given = VoxelSet.of(sitk.GetArrayViewFromImage(binary).astype(bool), self._grid.whole)
+        return self._go_to(_State(given=given), None)
+
+    def undo(self) -> sitk.Image:
+        """Take the last change back and return the changed sub-region.
+
+        Raises:
+            HistoryError: when there is nothing to undo.
+        """
+        if not self._past:
+            raise HistoryError("There is nothing to undo.")
+        before = self._state
+        self._future.append(before)
+        self._state = self._past.pop()
+        return self._changed(before, self._last_point(before))
+
+    def redo(self) -> sitk.Image:
+        """Make the last undone change again and return the changed sub-region.
+
+        Raises:
+            HistoryError: when nothing was undone, or something else was done since.
+        """
+        if not self._future:
+            raise HistoryError("There is nothing to redo.")
+        before = self._state
+        self._past.append(before)
+        self._state = self._future.pop()
+        return self._changed(before, self._last_point(self._state))
+
+    def reset(self) -> sitk.Image:
+        """Drop all clicks and the mask and return the changed sub-region; :meth:`undo` brings them back.
+
+        Raises:
+            ImageError: when no image is set.
+        """
+        self._require_image()
+        return self._go_to(_State(), self._last_point(self._state))
+
+    @property
+    def clicks(self) -> tuple[Click, ...]:
+        """The clicks so far, oldest first."""
+        return self._state.clicks
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether :meth:`undo` has something to take back."""
+        return bool(self._past)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether :meth:`redo` has something to make again."""
+        return bool(self._future)
+
+    @property
+    def mask(self) -> sitk.Image:
+        """The whole mask as a uint8 image on the image's grid, made on demand.
+
+        Raises:
+            ImageError: when no image is set.
+        """
+        self._require_image()
+        whole = self._grid.reference(self._grid.whole)
+        region = self._state.region
+        if region.empty:
+            return whole
+        box = self._region_image(self._state, region)
+        return sitk.Paste(whole, box, box.GetSize(), (0, 0, 0), region.start)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether some lesion goes on beyond all the patches that were looked at; click there to go on."""
+        return any(_open_faces(lesion.looks, self._grid) for lesion in self._state.lesions)
+
+    # One click
+
+    def _found(self, image: sitk.Image, click: Click) -> _Lesion:
+        """Return the lesion of a click outside all patches."""
+        capabilities = self._predictor.capabilities
+        taken = self._given_part(first_grid(click.point, self._grid, capabilities), click)
+        if not click.positive and taken.empty:
+            # Nothing is here to take away; the click counts once a lesion click brings a patch here.
+            return _Lesion((click,), (), EMPTY, EMPTY)
+        waiting = tuple(c for lesion in self._state.lesions if not lesion.looks for c in lesion.clicks)
+        grid = first_grid(click.point, self._grid, capabilities)
+        clicks = (*(c for c in waiting if grid.margin(c.point) > _INSIDE), click)
+        if taken.empty:
+            prompt = np.zeros((capabilities.prompt_size,) * 3, np.float32)
+        else:
+            mask = self._grid.image(taken.read(taken.region).astype(np.float32), taken.region)
+            prompt = mask_prompt(mask, grid, capabilities.prompt_size)
+        looks = self._look(image, grid, clicks, prompt)
+        return self._lesion(clicks, looks, taken)
+
+    def _refined(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion:
+        """Return a lesion with one more click in one of its patches."""
+        clicks = (*lesion.clicks, click)
+        best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
+        looked = lesion.looks[best]
+        looks = self._look(image, looked.grid, clicks, looked.prompt.astype(np.float32))
+        if looks[0].grid == looked.grid:
+            others = [look for n, look in enumerate(lesion.looks) if n != best]
+            kept = [look for look in others if all(look.grid != new.grid for new in looks)]
+            looks = [*looks, *kept]
+        hidden = lesion.hidden.union(self._given_part(looks[0].grid, click))
+        return self._lesion(clicks, looks, hidden)
+
+    def _look(
+        self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray
+    ) -> list[Look]:
+        """Look at a patch, then coarser, finer or beside it as the answer demands."""
+        capabilities = self._predictor.capabilities
+        look = self._answer(image, grid, clicks, prompt)
+        seen = {grid.spacing}
+        points = [click.point for click in clicks]
+        lesion_points = [click.point for click in clicks if click.positive]
+        for _ in range(_MOST_LOOKS - 1):
+            inside = look.grid.voxels(np.asarray(lesion_points[-1])) if lesion_points else None
+            extent = lesion_extent(look, inside)
+            better = extent and better_grid(look.grid, extent, points, self._grid, capabilities)
+            if not better or better.spacing in seen:
+                break
+            seen.add(better.spacing)
+            size = capabilities.prompt_size
+            start = (
+                np.zeros((size,) * 3, np.float32)
+                if len(clicks) == 1
+                else transfer_prompt([look], better, size)
+            )
+            look = self._answer(image, better, clicks, start)
+        return self._further_looks(image, look, clicks)
+
+    def _further_looks(self, image: sitk.Image, first: Look, clicks: Sequence[Click]) -> list[Look]:
+        """Return ``first`` and the patches in which its lesion goes on."""
+        looks = [first]
+        waiting = _open_faces(looks, self._grid)
+        while waiting and len(looks) <= _MOST_FURTHER_PATCHES:
+            grid = waiting.pop(0)
+            prompt = transfer_prompt(looks, grid, self._predictor.capabilities.prompt_size)
+            near = [click for click in clicks if grid.margin(click.point) > _INSIDE]
+            # The patch lies round a point of the mask: without a click of the reader's, that is the click.
+            look = self._answer(image, grid, near or [Click(grid.centre)], prompt)
+            looks.append(look)
+            waiting = _open_faces(looks, self._grid)
+        if waiting:
+            logger.warning("The lesion goes on beyond the patches that were looked at; click there to go on.")
+        return looks
+
+    def _answer(
+        self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray
+    ) -> Look:
+        """Return the network's answer in a patch."""
+        inside = [click for click in clicks if grid.margin(click.point) > 0] or list(clicks[-1:])
+        if not self._predictor.capabilities.all_clicks:
+            inside = inside[-1:]
+        coords = grid.voxels(np.array([click.point for click in inside])).astype(np.float32)
+        labels = np.array([int(click.positive) for click in inside], np.int64)
+        return Look.of(grid, self._predictor.decode(self._encoded(image, grid), coords, labels, prompt))
+
+    def _encoded(self, image: sitk.Image, grid: PatchGrid) -> Any:
+        """Return the features of a patch: kept ones, or the encoder's."""
+        if grid in self._features:
+            self._features.move_to_end(grid)
+            return self._features[grid]
+        patch = extract_patch(image, grid, antialias=self._predictor.capabilities.antialias)
+        if not np.ptp(patch):
+            raise ImageError(
+                "The image has one and the same value everywhere round the click; there is nothing to "
+                "segment. Click inside the body, or choose another volume."
+            )
+        features = self._predictor.encode(normalise(patch, self._modality))
+        self._features[grid] = features
+        while len(self._features) > _KEPT_EMBEDDINGS:
+            self._features.popitem(last=False)
+        return features
+
+    def _lesion(self, clicks: tuple[Click, ...], looks: Sequence[Look], hidden: VoxelSet) -> _Lesion:
+        mask, region = fused_mask(looks, self._grid, self._grid.whole)
+        return _Lesion(clicks, tuple(looks), VoxelSet.of(mask, region), hidden)
+
+    def _given_part(self, grid: PatchGrid, click: Click) -> VoxelSet:
+        """Return the connected part of the given mask, within a patch, that a click is meant for."""
+        given = self._state.given
+        region = self._grid.region_of(grid).intersection(given.region)
+        if region.empty:
+            return EMPTY
+        labels, count = ndimage.label(given.read(region), np.ones((3, 3, 3)))
+        if not count:
+            return EMPTY
+        cell = np.rint(self._grid.index(click.point)).astype(int) - np.asarray(region.start)
+        size = np.asarray(region.size)
+        label = 0
+        if np.all(cell >= 0) and np.all(cell < size):
+            label = int(labels[tuple(reversed(cell))])
+        if not label:
+            # A click just beside the mask corrects its edge.
+            offsets = np.argwhere(labels)[:, ::-1]
+            distance = np.linalg.norm((offsets - cell) * np.asarray(self._grid.spacing), axis=1)
+            nearest = int(distance.argmin())
+            if distance[nearest] > 0.25 * grid.extent:
+                return EMPTY
+            label = int(labels[tuple(reversed(offsets[nearest]))])
+        return VoxelSet.of(labels == label, region)
+
+    # History and results
+
+    def _go_to(self, state: _State, point: Point | None) -> sitk.Image:
+        before = self._state
+        self._past.append(before)
+        self._future.clear()
+        self._state = state
+        return self._changed(before, point)
+
+    def _changed(self, before: _State, point: Point | None) -> sitk.Image:
+        """Return the mask where it differs from ``before``; one voxel where nothing does."""
+        region = before.extent_of_change(self._state)
+        if not region.empty:
+            region = changed_region(before.read(region), self._state.read(region), region)
+        if region.empty:
+            centre = np.zeros(3) if point is None else self._grid.index(point)
+            i, j, k = (
+                min(max(math.floor(c + 0.5), 0), n - 1) for c, n in zip(centre, self._grid.size, strict=True)
+            )
+            region = Region((i, j, k), (i + 1, j + 1, k + 1))
+        return self._region_image(self._state, region)
+
+    def _region_image(self, state: _State, region: Region) -> sitk.Image:
+        return self._grid.image(state.read(region).astype(np.uint8), region)
+
+    @staticmethod
+    def _last_point(state: _State) -> Point | None:
+        return state.clicks[-1].point if state.clicks else None
+
+    def _require_image(self) -> sitk.Image:
+        if self._image is None:
+            raise ImageError("No image is set; call set_image first.")
+        return self._image
+
+    def _check_point(self, point: Sequence[float]) -> Point:
+        try:
+            x, y, z = (float(v) for v in point)
+        except (TypeError, ValueError) as error:
+            raise ClickError(
+                f"A click needs three numbers (x, y, z) in LPS millimetres, not {point!r}."
+            ) from error
+        if not all(map(math.isfinite, (x, y, z))):
+            raise ClickError("A click needs three finite numbers (x, y, z) in LPS millimetres.")
+        if not self._grid.contains((x, y, z)):
+            raise ClickError(
+                f"The click at LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm lies outside the image. Coordinates from "
+                "Slicer are RAS: change the sign of the first two."
+            )
+        return (x, y, z)
+
+
+def _latest_first(lesions: Sequence[_Lesion]) -> list[tuple[int, _Lesion]]:
+    return list(reversed(list(enumerate(lesions))))
+
+
+def _is_inside(lesion: _Lesion, point: Point) -> bool:
+    return any(look.grid.margin(point) >= _INSIDE for look in lesion.looks)
+
+
+def _open_faces(looks: Sequence[Look], image: ImageGrid) -> list[PatchGrid]:
+    """Return the patches still to be looked at: where a mask is cut and no other patch covers the cut."""
+    missing: list[PatchGrid] = []
+    for look in looks:
+        extent = lesion_extent(look)
+        if extent is None or not any(extent.cut):
+            continue
+        for grid in next_grids(look, extent):
+            covered = any(other.grid.margin(grid.centre) > 0.25 for other in looks)
+            planned = any(other.margin(grid.centre) > 0.25 for other in missing)
+            if image.contains(grid.centre) and not covered and not planned:
+                missing.append(grid)
+    return missing
+
+
+def _check_image(image: sitk.Image) -> None:
+    """Raise :class:`ImageError` for an image that cannot be segmented."""
+    if not isinstance(image, sitk.Image):
+        raise ImageError(f"A SimpleITK image is needed, not a {type(image).__name__}.")
+    if image.GetDimension() != 3:
+        raise ImageError(
+            f"The image has {image.GetDimension()} dimensions; give a single 3D volume, for a series "
+            "one time point."
+        )
+    if image.GetNumberOfComponentsPerPixel() != 1 or "complex" in image.GetPixelIDTypeAsString():
+        raise ImageError("The image has several values a voxel (colour, vector); give one scalar channel.")
+    if min(image.GetSize()) < 1:
+        raise ImageError("The image has no voxels.")
+    if not all(math.isfinite(s) and s > 0 for s in image.GetSpacing()):
+        raise ImageError(
+            f"The voxel spacing {image.GetSpacing()} mm is not positive; correct the image header."
+        )
+    if not np.isfinite([*image.GetOrigin(), *image.GetDirection()]).all():
+        raise ImageError("Origin or direction of the image is not finite; correct the image header.")
+    if abs(np.linalg.det(np.asarray(image.GetDirection()).reshape(3, 3))) < 1e-6:
+        raise ImageError("The image's axes do not span space; correct the direction in the image header.")
+    view = sitk.GetArrayViewFromImage(image)
+    first = view.flat[0]
+    constant = True
+    for section in view:  # a slice at a time: no copy of the volume, and a varied image ends early
+        if view.dtype.kind == "f" and not np.isfinite(section).all():
+            raise ImageError(
+                "The image has voxels that are no numbers (NaN or infinite); replace them, for example by 0."
+            )
+        if constant and (section != first).any():
+            constant = False
+            if view.dtype.kind != "f":
+                return
+    if constant:
+        raise ImageError("All voxels of the image have the same value; there is nothing to segment.")
