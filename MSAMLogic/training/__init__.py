@@ -1,0 +1,1 @@
+"""Training: cases, patches, synthetic lesions, simulated clicks, losses and the trainer."""

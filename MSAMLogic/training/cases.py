@@ -1,0 +1,142 @@
+"""The case list of a data set, and cases held in memory for training."""
+
+from __future__ import annotations
+
+import csv
+import math
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MSAMLogic.errors import TrainingError
+from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.intensity import Modality
+
+_COLUMNS = ("case", "source", "patient", "modality", "image", "mask")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its lesion mask.
+
+    Attributes:
+        name: unique in the data set.
+        source: collection that it comes from.
+        patient: cases of one patient never meet on both sides of a split.
+        modality: "CT" or "MR".
+        image_path: volume readable by SimpleITK.
+        mask_path: mask on the grid of the image, lesion > 0.
+    """
+
+    name: str
+    source: str
+    patient: str
+    modality: Modality
+    image_path: Path
+    mask_path: Path
+
+
+def read_cases(folder: Path) -> list[Case]:
+    """Read ``cases.tsv`` of a data folder; image and mask paths in it are relative to the folder.
+
+    Raises:
+        TrainingError: when the list or one of its columns is missing.
+    """
+    table = folder / "cases.tsv"
+    if not table.is_file():
+        raise TrainingError(f"{table} does not exist; 'data' must name a folder with a cases.tsv.")
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    missing = [column for column in _COLUMNS if rows and column not in rows[0]]
+    if not rows or missing:
+        raise TrainingError(f"{table} needs the columns {', '.join(_COLUMNS)} and at least one row.")
+    return [
+        Case(
+            row["case"],
+            row["source"],
+            row["patient"],
+            "CT" if row["modality"].upper().startswith("CT") else "MR",
+            folder / row["image"],
+            folder / row["mask"],
+        )
+        for row in rows
+    ]
+
+
+def split_by_patient(cases: list[Case]) -> tuple[list[Case], list[Case]]:
+    """Return (training, validation) cases; of each source a fifth of the patients is kept aside.
+
+    The patients are ordered by a hash of their name, so the split is the same everywhere, and a
+    patient's CT and MR stay together.
+    """
+    patients: dict[str, set[str]] = {}
+    for case in cases:
+        patients.setdefault(case.source, set()).add(case.patient)
+    kept_aside = set()
+    for members in patients.values():
+        ordered = sorted(members, key=lambda patient: (zlib.crc32(patient.encode()), patient))
+        kept_aside.update(ordered[: math.ceil(len(ordered) / 5)])
+    training = [case for case in cases if case.patient not in kept_aside]
+    return training, [case for case in cases if case.patient in kept_aside]
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One connected lesion of a case.
+
+    Attributes:
+        label: its value in the component image.
+        centre: LPS millimetres of the middle of its bounding box.
+        extent: millimetres of the longest side of its bounding box.
+        volume: cubic millimetres.
+    """
+
+    label: int
+    centre: Point
+    extent: float
+    volume: float
+
+
+class LoadedCase:
+    """Image and lesion components of a case in memory, int16 and uint8.
+
+    Args:
+        case: what to read.
+        minimum_volume: lesions smaller than this many cubic millimetres are no targets.
+    """
+
+    def __init__(self, case: Case, minimum_volume: float = 60.0) -> None:
+        self.case = case
+        self.image = sitk.ReadImage(str(case.image_path), sitk.sitkInt16)
+        mask = sitk.ReadImage(str(case.mask_path), sitk.sitkUInt8)
+        self.grid = ImageGrid.of(self.image)
+        if not self.grid.matches(ImageGrid.of(mask)):
+            raise TrainingError(f"Image and mask of case {case.name} lie on different grids.")
+        labels, _ = ndimage.label(sitk.GetArrayViewFromImage(mask) > 0, np.ones((3, 3, 3)))
+        kept = np.zeros(labels.max() + 1, np.uint8)
+        lesions: list[Lesion] = []
+        volume_mm3 = float(np.prod(self.grid.spacing)) * np.bincount(labels.ravel())
+        for label, box in enumerate(ndimage.find_objects(labels), start=1):
+            if box is None or volume_mm3[label] < minimum_volume or len(lesions) == 255:
+                continue
+            kept[label] = len(lesions) + 1
+            low = np.array([axis.start for axis in reversed(box)])
+            high = np.array([axis.stop for axis in reversed(box)])
+            centre = self.grid.point((low + high - 1) / 2)
+            extent = float(((high - low) * np.asarray(self.grid.spacing)).max())
+            lesions.append(Lesion(len(lesions) + 1, centre, extent, float(volume_mm3[label])))
+        self.lesions = lesions
+        self.components = self.grid.image(kept[labels], self.grid.whole)
+
+    @cached_property
+    def body(self) -> NDArray[np.intp]:
+        """Sparse voxel indices (n, 3), order (i, j, k), that show tissue: where a fake lesion may lie."""
+        view = sitk.GetArrayViewFromImage(self.image)[::2, ::4, ::4]
+        threshold = -300.0 if self.case.modality == "CT" else float(np.percentile(view, 40))
+        return np.asarray(np.argwhere(view > threshold)[:, ::-1] * np.array([4, 4, 2]))

@@ -1,0 +1,66 @@
+"""Clicks as people make them, simulated on a patch."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Mask = NDArray[np.bool_]
+
+
+def deepest_voxel(region: Mask) -> NDArray[np.intp]:
+    """Return the voxel (dim 0, dim 1, dim 2) of ``region`` farthest from its edge; the patch edge counts."""
+    box = ndimage.find_objects(region.astype(np.uint8))[0]
+    cropped = np.pad(region[box], 1)
+    depth = ndimage.distance_transform_edt(cropped)
+    corner = np.array([axis.start for axis in box])
+    return np.asarray(np.unravel_index(int(depth.argmax()), depth.shape) + corner - 1)
+
+
+def random_voxel(region: Mask, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Return a voxel of ``region``, each as likely."""
+    flat = np.flatnonzero(region)
+    return np.array(np.unravel_index(int(rng.choice(flat)), region.shape))
+
+
+def largest_component(region: Mask) -> Mask:
+    """Return the largest 26-connected component of ``region``."""
+    labels, count = ndimage.label(region, np.ones((3, 3, 3)))
+    if count <= 1:
+        return region
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    component: Mask = labels == int(sizes.argmax())
+    return component
+
+
+def simulate_click(
+    target: Mask, answer: Mask | None, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], int] | None:
+    """Return where a reader would click next, and the label (1 lesion, 0 background).
+
+    Mostly the middle of the largest mistake, a little off; sometimes any wrong voxel. The first click
+    is in the lesion.
+
+    Args:
+        target: the lesion on the patch.
+        answer: the present mask; None before the first answer.
+        rng: source of chance.
+
+    Returns:
+        Voxel and label, or None when nothing is wrong.
+    """
+    error = target if answer is None else target ^ answer
+    if not error.any():
+        return None
+    if rng.random() < 0.3:
+        voxel = random_voxel(error, rng)
+    else:
+        component = largest_component(error)
+        voxel = deepest_voxel(component)
+        moved = voxel + np.rint(rng.normal(0, 0.8, 3)).astype(int)
+        inside = np.clip(moved, 0, np.array(target.shape) - 1)
+        if component[tuple(inside)]:
+            voxel = inside
+    return voxel, int(target[tuple(voxel)])
