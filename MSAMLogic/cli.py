@@ -1,0 +1,178 @@
+"""The command ``msam``: segment a scan by clicks, list and fetch models, train."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from tqdm import tqdm
+
+from MSAMLogic.errors import ClickError, MSAMError
+from MSAMLogic.geometry import Point, lps_from_ras
+from MSAMLogic.version import __version__
+
+app = typer.Typer(
+    help="Click a lesion in a 3D scan and get its mask. For research use; not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the package's errors and file errors into one line on stderr and exit code 1."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except MSAMError as error:
+            typer.echo(f"msam: {error}", err=True)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            typer.echo(f"msam: {error.strerror or error}: {error.filename or ''}".rstrip(": "), err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("msam: stopped", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def parse_click(text: str, is_lps: bool) -> tuple[Point, bool]:
+    """Return point (LPS millimetres) and sign of a click given as ``x,y,z``, ``x,y,z,+`` or ``x,y,z,-``.
+
+    Raises:
+        ClickError: when the text is something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    sign = parts.pop() if len(parts) == 4 else "+"
+    try:
+        x, y, z = (float(part) for part in parts)
+    except ValueError:
+        x = y = z = float("nan")
+    if sign not in ("+", "-") or not abs(x) + abs(y) + abs(z) < float("inf"):
+        raise ClickError(f"'{text}' is no click; write R,A,S in millimetres, and R,A,S,- for background.")
+    point = (x, y, z)
+    return (point if is_lps else lps_from_ras(point)), sign == "+"
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    """Click a lesion in a 3D scan and get its mask. For research use; not a medical device."""
+    if version:
+        typer.echo(f"msam {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@_reports_errors
+def segment(
+    image: Annotated[Path, typer.Argument(help="Scan: NRRD, NIfTI, MHA, or a folder with one DICOM series.")],
+    click: Annotated[
+        list[str],
+        typer.Option(
+            "--click",
+            help="A click R,A,S in millimetres, as 3D Slicer shows them; R,A,S,- for background. Repeat it; "
+            "the order counts.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Mask: .seg.nrrd, .nrrd, .nii.gz or .mha.")],
+    lps: Annotated[bool, typer.Option("--lps", help="Clicks are L,P,S, as ITK and DICOM have them.")] = False,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="A mask to start from; clicks correct it.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="A name that 'msam models' lists, or a weights file.")
+    ] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    name: Annotated[str, typer.Option(help="Name of the segment in a .seg.nrrd.")] = "Lesion",
+) -> None:
+    """Segment the lesion under the clicks."""
+    from MSAMLogic.export.masks import check_mask_format, write_mask
+    from MSAMLogic.reading import read_image
+
+    clicks = [parse_click(text, lps) for text in click]
+    check_mask_format(output)
+    scan = read_image(image)
+    from MSAMLogic.predictor import load_model
+    from MSAMLogic.session import InteractiveSession
+
+    session = InteractiveSession(load_model(model, device))  # type: ignore[arg-type]
+    session.set_image(scan)
+    if start is not None:
+        session.set_mask(read_image(start))
+    with tqdm(clicks, unit="click", disable=not sys.stderr.isatty(), leave=False) as bar:
+        for number, (point, positive) in enumerate(bar, start=1):
+            began = time.perf_counter()
+            session.click(point, positive)
+            seconds = time.perf_counter() - began
+            sign = "lesion" if positive else "background"
+            bar.write(f"click {number} ({sign}): {seconds:.2f} s", file=sys.stderr)
+    mask = session.mask
+    if session.is_cut_off:
+        typer.echo("msam: the lesion goes on beyond what was looked at; add a click at its end.", err=True)
+    write_mask(output, mask, name)
+    i, j, k = mask.GetSpacing()
+    import SimpleITK as sitk
+
+    voxels = int(sitk.GetArrayViewFromImage(mask).sum())
+    typer.echo(f"{output}: {voxels} voxels, {voxels * i * j * k / 1000:.2f} ml")
+
+
+@app.command()
+@_reports_errors
+def models() -> None:
+    """List the models, and whether their weights are on this computer."""
+    from MSAMLogic import weights
+
+    for entry in weights.models():
+        here = "ready" if weights.is_available(entry) else f"fetch it with: msam download {entry.name}"
+        size = f"{entry.size_bytes / 1e6:.0f} MB" if entry.size_bytes else "size not announced"
+        typer.echo(f"{entry.name}  ({entry.title}, {entry.architecture}, {size}, {entry.licence})")
+        typer.echo(f"    {here}")
+        typer.echo(f"    trained on: {entry.trained_on}")
+        typer.echo(f"    intended use: {entry.intended_use}")
+
+
+@app.command()
+@_reports_errors
+def download(name: Annotated[str, typer.Argument(help="A name that 'msam models' lists.")]) -> None:
+    """Fetch a model's weights into the cache folder of the user, and check them."""
+    from MSAMLogic import weights
+
+    entry = weights.find_model(name)
+    with tqdm(
+        unit="B", unit_scale=True, unit_divisor=1024, desc=name, disable=not sys.stderr.isatty()
+    ) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        path = weights.download(entry, progress=progress)
+    typer.echo(str(path))
+
+
+@app.command()
+@_reports_errors
+def train(
+    config: Annotated[Path, typer.Argument(help="A YAML file; configs/default.yaml is an example.")],
+) -> None:
+    """Train a network, or go on with a run that was stopped."""
+    from MSAMLogic.training.trainer import Trainer, TrainingConfig
+
+    Trainer(TrainingConfig.read(config), log=typer.echo).run()
+    typer.echo("done")
+
+
+if __name__ == "__main__":
+    app()
