@@ -1,0 +1,53 @@
+"""Predictors that need no torch and whose answers a test can foresee."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MSAMLogic.predictor import Answer, Capabilities
+
+FloatArray = NDArray[np.float32]
+
+
+class ThresholdPredictor:
+    """The bright part under the lesion clicks, without a ball round each background click.
+
+    What the mask prompt holds stays, so that a session that forgets the prompt is found out.
+    """
+
+    def __init__(self, capabilities: Capabilities | None = None, ball: float = 4.0) -> None:
+        self.capabilities = capabilities or Capabilities(32, 16, (1.5,), 1.5, all_clicks=True)
+        self.ball = ball
+        self.encoded = 0
+        self.decoded = 0
+        self.seen: list[tuple[FloatArray, NDArray[np.int64]]] = []
+
+    def encode(self, patch: FloatArray) -> Any:
+        assert patch.shape == (self.capabilities.patch_size,) * 3
+        self.encoded += 1
+        return patch
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        self.decoded += 1
+        self.seen.append((coords, labels))
+        n, m = self.capabilities.patch_size, self.capabilities.prompt_size
+        step = n // m
+        previous = prompt.repeat(step, 0).repeat(step, 1).repeat(step, 2) > 0
+        components, _ = ndimage.label(features > 0.5 * float(features.max()))
+        mask = previous.copy()
+        grid = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), axis=-1)
+        for point, label in sorted(zip(coords, labels, strict=True), key=lambda click: -click[1]):
+            cell = tuple(np.clip(np.rint(point).astype(int), 0, n - 1))
+            if label == 1 and components[cell]:
+                mask |= components == components[cell]
+            if label == 0:
+                mask &= np.linalg.norm(grid - point, axis=-1) > self.ball
+        logits = np.where(mask, 5.0, -5.0).astype(np.float32)
+        small = logits.reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
+        return Answer(logits, small, 0.9)

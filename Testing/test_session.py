@@ -1,0 +1,453 @@
+"""The interactive session, with a predictor whose answers can be foreseen; needs no torch."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, balls, centroid, middle, oblique, volume
+from predictors import ThresholdPredictor
+
+from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
+from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.predictor import Capabilities
+from MSAMLogic.session import InteractiveSession
+
+SEVERAL_SPACINGS = Capabilities(32, 16, (0.375, 0.75, 1.5, 3.0, 6.0), 1.5, antialias=True, all_clicks=True)
+
+
+def array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image)
+
+
+def started(
+    image: sitk.Image, capabilities: Capabilities | None = None
+) -> tuple[InteractiveSession, ThresholdPredictor]:
+    predictor = ThresholdPredictor(capabilities)
+    session = InteractiveSession(predictor)
+    session.set_image(image)
+    return session, predictor
+
+
+def one_ball(radius: float = 8.0, **options: object) -> tuple[sitk.Image, tuple[float, float, float]]:
+    centre = middle(balls(**options))
+    return balls(centres=[centre], radius=radius, **options), centre
+
+
+def pasted(whole: sitk.Image, part: sitk.Image) -> sitk.Image:
+    """Put a changed sub-region where its own origin says that it belongs."""
+    start = whole.TransformPhysicalPointToIndex(part.GetOrigin())
+    assert np.allclose(whole.TransformIndexToPhysicalPoint(start), part.GetOrigin(), atol=1e-6)
+    assert part.GetSpacing() == whole.GetSpacing() and part.GetDirection() == whole.GetDirection()
+    return sitk.Paste(whole, part, part.GetSize(), (0, 0, 0), start)
+
+
+# A click
+
+
+def test_first_click_finds_the_lesion() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    changed = session.click(centre)
+    assert changed.GetPixelID() == sitk.sitkUInt8
+    assert np.linalg.norm(centroid(session.mask) - centre) < 0.5
+    assert volume(session.mask) == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.15)
+    assert set(np.unique(array(session.mask))) == {0, 1}
+    assert ImageGrid.of(session.mask) == ImageGrid.of(image)
+
+
+GRIDS = {
+    "axial": {"direction": AXIAL},
+    "coronal": {"direction": CORONAL},
+    "sagittal": {"direction": SAGITTAL},
+    "left-handed": {"direction": LEFT_HANDED},
+    "oblique": {"direction": oblique()},
+    "thick slices": {"size": (100, 100, 14), "spacing": (0.5, 0.5, 5.0)},
+    "oblique thick slices": {"size": (100, 100, 14), "spacing": (0.5, 0.5, 5.0), "direction": oblique(35)},
+    "few slices": {"size": (64, 64, 3), "spacing": (1.0, 1.0, 4.0)},
+    "tiny": {"size": (40, 40, 40), "spacing": (0.5, 0.5, 0.5)},
+    "coarse": {"size": (20, 20, 20), "spacing": (4.0, 4.0, 4.0)},
+}
+
+
+@pytest.mark.parametrize("capabilities", [None, SEVERAL_SPACINGS], ids=["one spacing", "several spacings"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_lesion_lies_where_it_was_clicked_on_any_grid(name: str, capabilities: Capabilities | None) -> None:
+    image, centre = one_ball(radius=6.0, **GRIDS[name])
+    session, _ = started(image, capabilities)
+    session.click(centre)
+    truth = sitk.GetArrayViewFromImage(image) > 50
+    mask = array(session.mask) > 0
+    assert (
+        np.linalg.norm(centroid(session.mask) - centroid(image > 50)) < 0.35 * max(image.GetSpacing()) + 0.3
+    )
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    spacing=st.tuples(*[st.floats(0.4, 4.0)] * 3),
+    degrees=st.integers(-800, 800).map(lambda tenths: tenths / 10),
+    flips=st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3),
+    origin=st.tuples(*[st.floats(-500, 500)] * 3),
+)
+def test_lesion_lies_where_it_was_clicked_on_random_grids(
+    spacing: tuple[float, ...], degrees: float, flips: tuple[float, ...], origin: tuple[float, ...]
+) -> None:
+    direction = (np.array(oblique(degrees)).reshape(3, 3) * flips).ravel().tolist()
+    size = [max(8, int(50 / s)) for s in spacing]
+    image, centre = one_ball(radius=9.0, size=size, spacing=spacing, direction=direction, origin=origin)
+    session, _ = started(image, SEVERAL_SPACINGS)
+    session.click(centre)
+    assert np.linalg.norm(centroid(session.mask) - centroid(image > 50)) < 0.35 * max(spacing) + 0.3
+
+
+def test_changed_regions_add_up_to_the_mask() -> None:
+    first, second = (30.0, 0.0, 50.0), (52.0, 22.0, 72.0)
+    image = balls(centres=[first, second], radius=7)
+    session, _ = started(image)
+    viewer = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    viewer.CopyInformation(image)
+    for point, positive in [(first, True), (second, True), ((30, 4, 50), False)]:
+        viewer = pasted(viewer, session.click(point, positive))
+        assert (array(viewer) == array(session.mask)).all()
+    for step in (
+        session.undo,
+        session.undo,
+        session.redo,
+        session.undo,
+        session.undo,
+        session.redo,
+        session.reset,
+    ):
+        viewer = pasted(viewer, step())
+        assert (array(viewer) == array(session.mask)).all()
+    assert not array(viewer).any()
+
+
+def test_changed_region_is_the_lesions_size_not_the_images() -> None:
+    image, centre = one_ball(size=(120, 120, 120))
+    session, _ = started(image)
+    assert max(session.click(centre).GetSize()) <= 20
+
+
+def test_encoder_runs_once_a_patch() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    for offset in range(4):
+        session.click((centre[0] + offset, centre[1], centre[2]), positive=offset != 2)
+    assert (predictor.encoded, predictor.decoded) == (1, 4)
+
+
+def test_going_back_to_an_earlier_lesion_costs_no_encoding() -> None:
+    near, far = (10.0, 10.0, 10.0), (90.0, 90.0, 90.0)
+    image = balls(size=(100, 100, 100), origin=(0, 0, 0), centres=[near, far])
+    session, predictor = started(image)
+    session.click(near)
+    session.click(far)
+    session.click((10.0, 12.0, 10.0), positive=False)
+    assert predictor.encoded == 2
+    session.reset()
+    session.click(near)
+    assert predictor.encoded == 2
+
+
+def test_newest_click_alone_where_the_network_wants_it() -> None:
+    image, centre = one_ball()
+    for all_clicks, expected in ((True, [1, 2]), (False, [1, 1])):
+        session, predictor = started(image, Capabilities(32, 16, all_clicks=all_clicks))
+        session.click(centre)
+        session.click((centre[0] + 3, centre[1], centre[2]), positive=False)
+        assert [len(labels) for _, labels in predictor.seen] == expected
+        assert predictor.seen[-1][1][-1] == 0
+
+
+def test_background_click_takes_away_and_stays_away() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    before = volume(session.mask)
+    wrong = (centre[0] + 5, centre[1], centre[2])
+    session.click(wrong, positive=False)
+    assert volume(session.mask) < before - 50
+    index = image.TransformPhysicalPointToIndex(wrong)
+    assert session.mask[index] == 0
+    session.click((centre[0] - 3, centre[1], centre[2]))
+    assert session.mask[index] == 0
+
+
+def test_clicks_are_remembered_in_order() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    session.click(centre, positive=False)
+    assert [(c.point, c.positive) for c in session.clicks] == [(centre, True), (centre, False)]
+
+
+# Large and several lesions
+
+
+def test_lesion_larger_than_the_patch_is_not_cut_with_one_spacing() -> None:
+    centre = (60.0, 60.0, 60.0)
+    image = balls(size=(120, 120, 120), origin=(0, 0, 0), centres=[centre], radius=30)
+    session, predictor = started(image)  # a patch covers 48 mm, the lesion is 60 mm wide
+    session.click(centre)
+    truth = sitk.GetArrayViewFromImage(image) > 50
+    mask = array(session.mask) > 0
+    assert predictor.encoded > 1
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+
+
+def test_lesion_larger_than_all_patches_is_said_to_be_cut() -> None:
+    image = balls(size=(150, 60, 60), spacing=(3, 1, 1), origin=(0, 0, 0))
+    bright = sitk.GetImageFromArray(np.full((60, 60, 150), 100, np.int16))
+    bright.CopyInformation(image)
+    bright[:, :2, :] = 0
+    session, _ = started(bright)
+    session.click((225.0, 10.0, 30.0))
+    assert session.is_cut_off
+    smaller, centre = one_ball()
+    session.set_image(smaller)
+    session.click(centre)
+    assert not session.is_cut_off
+
+
+@pytest.mark.parametrize("radius", [2.5, 6.0, 20.0, 45.0])
+def test_spacing_follows_the_size_of_the_lesion(radius: float) -> None:
+    centre = (60.0, 60.0, 60.0)
+    image = balls(
+        size=(240, 240, 240), spacing=(0.5, 0.5, 0.5), origin=(0, 0, 0), centres=[centre], radius=radius
+    )
+    session, _ = started(image, SEVERAL_SPACINGS)
+    session.click(centre)
+    truth = sitk.GetArrayViewFromImage(image) > 50
+    mask = array(session.mask) > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
+
+
+def test_a_second_lesion_leaves_the_first_alone() -> None:
+    near, far = (20.0, 20.0, 20.0), (80.0, 80.0, 80.0)
+    image = balls(size=(100, 100, 100), origin=(0, 0, 0), centres=[near, far])
+    session, _ = started(image)
+    session.click(near)
+    first = array(session.mask)
+    session.click(far)
+    both = array(session.mask)
+    assert (both[:50, :50, :50] == first[:50, :50, :50]).all()
+    assert both[50:, 50:, 50:].any()
+
+
+# A given mask
+
+
+def test_given_mask_is_corrected_not_replaced() -> None:
+    near, far = (20.0, 20.0, 20.0), (80.0, 80.0, 80.0)
+    image = balls(size=(100, 100, 100), origin=(0, 0, 0), centres=[near, far], radius=8)
+    session, _ = started(image)
+    mask = balls(size=(100, 100, 100), origin=(0, 0, 0), centres=[near, far], radius=10) > 50
+    changed = session.set_mask(mask)
+    assert (array(session.mask) == array(mask)).all()
+    assert changed.GetSize() != mask.GetSize()
+    session.click((20.0, 20.0, 26.0), positive=False)
+    corrected = array(session.mask)
+    assert corrected[26, 20, 20] == 0
+    assert corrected[14, 20, 20] == 1
+    assert (corrected[50:] == array(mask)[50:]).all()
+    session.undo()
+    assert (array(session.mask) == array(mask)).all()
+    session.undo()
+    assert not array(session.mask).any()
+
+
+def test_mask_on_another_grid_is_brought_over_by_geometry() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    other = (
+        balls(size=(30, 30, 30), origin=tuple(c - 15.5 for c in centre), centres=[centre], direction=AXIAL)
+        > 50
+    )
+    session.set_mask(other)
+    assert (array(session.mask) == (array(image) > 50)).all()
+
+
+def test_mask_of_another_place_is_refused() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    elsewhere = balls(origin=(900, 900, 900), centres=[(930, 930, 930)]) > 50
+    with pytest.raises(ImageError, match="outside"):
+        session.set_mask(elsewhere)
+    assert (array(session.mask) == before).all()
+
+
+# History
+
+
+def test_undo_and_redo_restore_mask_clicks_and_model_state() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    points = [(centre[0] + 2 * n, centre[1], centre[2]) for n in range(3)]
+    states = [(array(session.mask), session.clicks)]
+    for point, positive in zip(points, (True, False, False), strict=True):
+        session.click(point, positive)
+        states.append((array(session.mask), session.clicks))
+    for mask, clicks in reversed(states[:-1]):
+        session.undo()
+        assert (array(session.mask) == mask).all() and session.clicks == clicks
+    for mask, clicks in states[1:]:
+        session.redo()
+        assert (array(session.mask) == mask).all() and session.clicks == clicks
+    session.undo()
+    session.click(points[2], False)  # the same click again, from the restored model state
+    assert (array(session.mask) == states[3][0]).all()
+    assert predictor.encoded == 1
+
+
+def test_nothing_to_undo_or_redo_is_said() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    with pytest.raises(HistoryError):
+        session.undo()
+    session.click(centre)
+    with pytest.raises(HistoryError):
+        session.redo()
+    assert session.can_undo and not session.can_redo
+
+
+def test_a_new_click_ends_the_redo() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    session.undo()
+    session.click(centre)
+    assert not session.can_redo
+
+
+def test_reset_can_be_undone() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    session.reset()
+    assert not array(session.mask).any() and session.clicks == ()
+    session.undo()
+    assert (array(session.mask) == before).all() and len(session.clicks) == 1
+
+
+# Bad input
+
+
+def with_value(value: float) -> sitk.Image:
+    image = balls(dtype=np.float32)
+    image[3, 3, 3] = value
+    return image
+
+
+def zero_spacing() -> sitk.Image:
+    class Broken(sitk.Image):
+        def GetSpacing(self) -> tuple[float, ...]:
+            return (1.0, 1.0, 0.0)
+
+    return Broken(balls())
+
+
+BAD_IMAGES = {
+    "NaN": lambda: with_value(float("nan")),
+    "infinite": lambda: with_value(float("inf")),
+    "constant": lambda: sitk.Image((20, 20, 20), sitk.sitkInt16),
+    "constant float": lambda: sitk.Image((20, 20, 20), sitk.sitkFloat32) + 3,
+    "vector": lambda: sitk.Image((20, 20, 20), sitk.sitkVectorUInt8, 3),
+    "4D": lambda: sitk.Image((8, 8, 8, 3), sitk.sitkInt16),
+    "2D": lambda: sitk.Image((8, 8), sitk.sitkInt16),
+    "complex": lambda: sitk.Image((8, 8, 8), sitk.sitkComplexFloat32),
+    "spacing 0": zero_spacing,
+    "no image": lambda: np.zeros((8, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_IMAGES)
+def test_bad_image_is_refused_and_the_session_goes_on(name: str) -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    with pytest.raises(ImageError):
+        session.set_image(BAD_IMAGES[name]())
+    assert (array(session.mask) == before).all() and len(session.clicks) == 1
+    session.click(centre)
+
+
+def test_bad_clicks_are_refused_and_leave_no_trace() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    with pytest.raises(ClickError, match="positive"):
+        session.click(centre, positive=False)
+    bad: list[object] = [(1e4, 0, 0), (float("nan"), 0, 0), (1.0, 2.0), "abc", None]
+    for point in bad:
+        with pytest.raises(ClickError):
+            session.click(point)  # type: ignore[arg-type]
+    assert session.clicks == () and not session.can_undo
+
+
+def test_click_before_an_image_is_refused() -> None:
+    session = InteractiveSession(ThresholdPredictor())
+    for action in (lambda: session.click((0, 0, 0)), lambda: session.mask, session.reset):
+        with pytest.raises(ImageError, match="set_image"):
+            action()
+
+
+def test_click_into_emptiness_is_refused() -> None:
+    blank = np.zeros((120, 120, 120), np.int16)
+    blank[0, 0, 0] = 1
+    session, _ = started(sitk.GetImageFromArray(blank))
+    with pytest.raises(ImageError, match="one and the same"):
+        session.click((80.0, 80.0, 80.0))
+    assert session.clicks == ()
+
+
+def test_failing_network_leaves_the_session_as_it_was() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    predictor.decode = lambda *arguments: (_ for _ in ()).throw(RuntimeError("broken"))  # type: ignore[assignment]
+    with pytest.raises(RuntimeError):
+        session.click(centre)
+    assert (array(session.mask) == before).all() and len(session.clicks) == 1
+
+
+def test_something_that_is_no_model_is_refused() -> None:
+    with pytest.raises(ModelError):
+        InteractiveSession(object())
+
+
+# The model's own arithmetic
+
+
+def test_patch_voxels_and_labels_are_those_of_the_clicks() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    session.click(centre)
+    session.click((centre[0] - 3.0, centre[1] + 1.5, centre[2] + 6.0), positive=False)
+    coords, labels = predictor.seen[-1]
+    assert labels.tolist() == [1, 0]
+    assert coords[0] == pytest.approx([15.5] * 3)
+    # The patch's axes are R, A, S: 3 mm to the right, 1.5 mm to the back, 6 mm up, at 1.5 mm a voxel.
+    assert coords[1] - coords[0] == pytest.approx([2.0, -1.0, 4.0])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_mask_does_not_depend_on_the_storage_order(order: tuple[int, int, int]) -> None:
+    image, centre = one_ball()
+    permuted = sitk.PermuteAxes(image, order)
+    masks = []
+    for stored in (image, permuted):
+        session, _ = started(stored)
+        session.click((centre[0] + 0.13, centre[1] + 0.21, centre[2] - 0.17))  # off the voxels: no ties
+        masks.append(sitk.Resample(session.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor))
+    assert (array(masks[0]) == array(masks[1])).all()
