@@ -1,4 +1,4 @@
-"""The command ``msam``: segment a scan by clicks, list and fetch models, train."""
+"""The command ``msam``: segment a scan by clicks, list and fetch models, train, evaluate."""
 
 from __future__ import annotations
 
@@ -172,6 +172,38 @@ def train(
 
     Trainer(TrainingConfig.read(config), log=typer.echo).run()
     typer.echo("done")
+
+
+@app.command()
+@_reports_errors
+def evaluate(
+    data: Annotated[Path, typer.Argument(help="A folder with a cases.tsv.")],
+    model: Annotated[
+        str, typer.Option(help="A name that 'msam models' lists, or a weights file.")
+    ] = "default",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    most: Annotated[int, typer.Option(help="Most cases of a source; 0 takes all.", min=0)] = 0,
+    all_patients: Annotated[
+        bool, typer.Option("--all-patients", help="Not only the patients that training keeps aside.")
+    ] = False,
+) -> None:
+    """Click the lesions of a data set by a fixed protocol and print the mean Dice and seconds."""
+    from MSAMLogic.evaluation.report import evaluate as run
+    from MSAMLogic.evaluation.report import summarise, table
+    from MSAMLogic.predictor import load_model
+    from MSAMLogic.session import InteractiveSession
+    from MSAMLogic.training.cases import read_cases, split_by_patient
+
+    cases = read_cases(data)
+    if not all_patients:
+        _, cases = split_by_patient(cases)
+    if most:
+        sources = dict.fromkeys(case.source for case in cases)
+        cases = [c for s in sources for c in [case for case in cases if case.source == s][:most]]
+    session = InteractiveSession(load_model(model, device))  # type: ignore[arg-type]
+    with tqdm(unit="lesion", disable=not sys.stderr.isatty()) as bar:
+        results = run(session, cases, on_result=lambda _: bar.update())
+    typer.echo(table(summarise(results)))
 
 
 if __name__ == "__main__":

@@ -284,7 +284,7 @@ class InteractiveSession:
             # Nothing is here to take away; the click counts once a lesion click brings a patch here.
             return _Lesion((click,), (), EMPTY, EMPTY)
         waiting = tuple(c for lesion in self._state.lesions if not lesion.looks for c in lesion.clicks)
-        grid = first_grid(click.point, self._grid, capabilities)
+        grid = self._first_grid_with_contrast(image, click.point)
         clicks = (*(c for c in waiting if grid.margin(c.point) > _INSIDE), click)
         if taken.empty:
             prompt = np.zeros((capabilities.prompt_size,) * 3, np.float32)
@@ -364,17 +364,29 @@ class InteractiveSession:
         if grid in self._features:
             self._features.move_to_end(grid)
             return self._features[grid]
-        patch = extract_patch(image, grid, antialias=self._predictor.capabilities.antialias)
-        if not np.ptp(patch):
-            raise ImageError(
-                "The image has one and the same value everywhere round the click; there is nothing to "
-                "segment. Click inside the body, or choose another volume."
-            )
-        features = self._predictor.encode(normalise(patch, self._modality))
+        features = self._predictor.encode(normalise(self._patch(image, grid), self._modality))
         self._features[grid] = features
         while len(self._features) > _KEPT_EMBEDDINGS:
             self._features.popitem(last=False)
         return features
+
+    def _patch(self, image: sitk.Image, grid: PatchGrid) -> FloatArray:
+        return extract_patch(image, grid, antialias=self._predictor.capabilities.antialias)
+
+    def _first_grid_with_contrast(self, image: sitk.Image, point: Point) -> PatchGrid:
+        """Return the patch of a first look, coarser when there is nothing but one value in it."""
+        capabilities = self._predictor.capabilities
+        first = first_grid(point, self._grid, capabilities)
+        if first in self._features:
+            return first
+        for spacing in capabilities.spacings:
+            grid = replace(first, spacing=spacing)
+            if spacing >= first.spacing and np.ptp(self._patch(image, grid)):
+                return grid
+        raise ImageError(
+            "The image has one and the same value everywhere round the click; there is nothing to segment. "
+            "Click inside the body, or choose another volume."
+        )
 
     def _lesion(self, clicks: tuple[Click, ...], looks: Sequence[Look], hidden: VoxelSet) -> _Lesion:
         mask, region = fused_mask(looks, self._grid, self._grid.whole)

@@ -30,7 +30,7 @@ def balls(
     radius: float = 8.0,
     dtype: type = np.int16,
 ) -> sitk.Image:
-    """Return an image of value 100 within ``radius`` mm of each of ``centres`` (LPS mm), a faint ramp outside."""
+    """Return an image of value 100 within ``radius`` mm of each of ``centres`` (LPS mm), faint outside."""
     i, j, k = size
     index = np.stack(np.meshgrid(np.arange(k), np.arange(j), np.arange(i), indexing="ij")[::-1], axis=-1)
     matrix = np.asarray(direction).reshape(3, 3) * np.asarray(spacing)
