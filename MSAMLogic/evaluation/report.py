@@ -105,8 +105,8 @@ def table(rows: Sequence[SourceSummary]) -> str:
     """Return the summaries as a Markdown table."""
     counts = " / ".join(map(str, CLICK_COUNTS))
     lines = [
-        f"| source | lesions | Dice after {counts} clicks | surface Dice (2 mm) after {counts} | clicks to 0.80 "
-        "| first click, s | further, s |",
+        f"| source | lesions | Dice after {counts} clicks | surface Dice (2 mm) after {counts} "
+        "| clicks to 0.80 | first click, s | further click, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
