@@ -116,8 +116,10 @@ def measure_session(which: str) -> dict[str, float]:
             began = time.perf_counter()
             session.click(point, positive)
             (further if click else first).append(time.perf_counter() - began)
+        session.reset()  # so that the next lesion is a first click, in a patch of its own
         if number == 0:  # the first lesion warms up: libraries load, memory pools grow
-            first.clear(), further.clear()
+            first.clear()
+            further.clear()
             base = reset_peak()
     return {
         "first": statistics.median(first),

@@ -16,7 +16,7 @@ from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
-from MSAMLogic.model.detail_branch import click_maps
+from MSAMLogic.model.detail_branch import click_affinity, click_maps, flooded
 from MSAMLogic.model.relative_attention import RelativeAttention
 
 TINY = ModelConfig(
@@ -223,3 +223,43 @@ def test_click_maps_peak_at_the_clicks() -> None:
     assert np.unravel_index(int(maps[0].argmax()), (64, 64, 64)) == (10, 20, 30)
     assert np.unravel_index(int(maps[1].argmax()), (64, 64, 64)) == (40, 5, 8)
     assert maps[:, 1, 1, 1].max() < 0.1  # a padding click leaves no mark
+
+
+def two_equal_balls() -> tuple[torch.Tensor, torch.Tensor]:
+    """A patch with two balls of the same brightness, and a third of another; noise everywhere."""
+    grid = torch.stack(torch.meshgrid(*[torch.arange(48.0)] * 3, indexing="ij"), dim=-1)
+    patch = 0.05 * torch.randn(48, 48, 48, generator=torch.Generator().manual_seed(0))
+    for centre, brightness in (((12, 12, 12), 1.0), ((34, 34, 34), 1.0), ((12, 34, 12), 2.0)):
+        patch[(grid - torch.tensor(centre)).norm(dim=-1) < 7] += brightness
+    return patch[None, None], torch.tensor([[[12.0, 12.0, 12.0]]])
+
+
+def test_affinity_is_high_in_what_looks_like_the_click_whatever_the_contrast() -> None:
+    patch, coords = two_equal_balls()
+    label = torch.ones(1, 1)
+    for contrast, offset in ((1.0, 0.0), (20.0, -3.0), (-3.0, 7.0)):
+        seen = contrast * patch + offset
+        strict = click_affinity(seen, seen, coords, label)[0, 0]
+        assert strict[12, 12, 12] > 0.5
+        assert strict[31:37, 31:37, 31:37].mean() > 0.6
+        assert strict[9:15, 31:37, 9:15].mean() < 0.05
+
+
+def test_affinity_keeps_the_two_kinds_of_click_apart() -> None:
+    patch, coords = two_equal_balls()
+    both = torch.cat((coords, torch.tensor([[[12.0, 34.0, 12.0]]])), dim=1)
+    lesion, background = click_affinity(patch, patch, both, torch.tensor([[1, 0]]))[0, :2]
+    assert lesion[12, 12, 12] > 0.5 > background[12, 12, 12]
+    assert background[12, 34, 12] > 0.5 > lesion[12, 34, 12]
+    assert not click_affinity(patch, patch, coords, torch.tensor([[-1]])).any()
+
+
+def test_flood_reaches_what_is_connected_and_nothing_else() -> None:
+    affinity = torch.full((1, 1, 20, 20, 20), 0.1)
+    affinity[0, 0, 2:10, 2:10, 2:10] = 0.9
+    affinity[0, 0, 14:18, 14:18, 14:18] = 0.9
+    seeds = torch.zeros_like(affinity)
+    seeds[0, 0, 3, 3, 3] = 1
+    reached = flooded(affinity, seeds, 28)[0, 0]
+    assert (reached[2:10, 2:10, 2:10] == affinity[0, 0, 2:10, 2:10, 2:10]).all()
+    assert reached[14:18, 14:18, 14:18].max() == pytest.approx(0.1)

@@ -119,8 +119,7 @@ class MSAM(nn.Module):
             size = (self.config.patch_size,) * 3
             logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
             return Segmentation(logits, decoded, iou, decoded)
-        full, half, quarter = features.detail
-        logits = self.detail_branch((full, half, quarter), upscaled, decoded, mask_logits, coords, labels)
+        logits = self.detail_branch(features.detail, upscaled, decoded, mask_logits, coords, labels)
         next_prompt = nn.functional.avg_pool3d(logits, 2).clamp(-10, 10)
         return Segmentation(logits, next_prompt, iou, decoded)
 
