@@ -172,6 +172,11 @@ class ImageGrid:
         index = self.index(point)
         return bool(np.all(index >= -0.5) and np.all(index < np.asarray(self.size) - 0.5))
 
+    def nearest(self, point: Point) -> Index:
+        """Return the voxel (i, j, k) of the image that is nearest to a point in LPS millimetres."""
+        index = np.floor(self.index(point) + 0.5)
+        return _index(np.clip(index, 0, np.asarray(self.size) - 1))
+
     def region_of(self, patch: PatchGrid) -> Region:
         """Return the box of the image's voxels that a patch can touch, clipped to the image."""
         n = patch.size

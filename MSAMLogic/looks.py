@@ -203,6 +203,16 @@ def mask_prompt(mask: sitk.Image, grid: PatchGrid, prompt_size: int) -> FloatArr
     return np.asarray(12 * share - 6, np.float32)
 
 
+def covered(grid: PatchGrid, image: ImageGrid, region: Region) -> NDArray[np.bool_]:
+    """Return (k, j, i) of a box of the image, true where the voxel's centre lies within a patch."""
+    ones = sitk.Image((1, 1, 1), sitk.sitkUInt8) + 1  # the patch as a single voxel
+    ones.SetOrigin(grid.centre)
+    ones.SetSpacing((grid.extent,) * 3)
+    ones.SetDirection(grid.axes)
+    inside = sitk.Resample(ones, image.reference(region), sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+    return np.asarray(sitk.GetArrayFromImage(inside), dtype=bool)
+
+
 def fused_mask(looks: Sequence[Look], image: ImageGrid, within: Region) -> tuple[NDArray[np.bool_], Region]:
     """Return the mask of all looks together, on the image's own grid.
 

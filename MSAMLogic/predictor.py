@@ -206,10 +206,17 @@ def load_model(
 
     Raises:
         WeightsError: when the weights are unknown, not downloaded yet, damaged or of another network.
-        ModelError: when the device is not there.
+        ModelError: when the device is not there, or PyTorch is not installed.
     """
-    from MSAMLogic.loading import load_network
-
+    try:
+        from MSAMLogic.loading import load_network
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(
+            "PyTorch is not installed. In 3D Slicer install it with the PyTorch extension, elsewhere with "
+            "'pip install torch'."
+        ) from error
     return TorchPredictor(load_network(name), device, precision)
 
 

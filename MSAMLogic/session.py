@@ -24,6 +24,7 @@ from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
     Look,
     better_grid,
+    covered,
     first_grid,
     fused_mask,
     lesion_extent,
@@ -272,7 +273,7 @@ class InteractiveSession:
     @property
     def is_cut_off(self) -> bool:
         """Whether some lesion goes on beyond all the patches that were looked at; click there to go on."""
-        return any(_open_faces(lesion.looks, self._grid) for lesion in self._state.lesions)
+        return any(self._open_faces(lesion.looks) for lesion in self._state.lesions)
 
     # One click
 
@@ -292,7 +293,8 @@ class InteractiveSession:
             mask = self._grid.image(taken.read(taken.region).astype(np.float32), taken.region)
             prompt = mask_prompt(mask, grid, capabilities.prompt_size)
         looks = self._look(image, grid, clicks, prompt)
-        return self._lesion(clicks, looks, taken)
+        # The answer may have come from another patch than the first; only what it covers is taken over.
+        return self._lesion(clicks, looks, self._given_part(looks[0].grid, click))
 
     def _refined(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion:
         """Return a lesion with one more click in one of its patches."""
@@ -324,18 +326,16 @@ class InteractiveSession:
                 break
             seen.add(better.spacing)
             size = capabilities.prompt_size
-            start = (
-                np.zeros((size,) * 3, np.float32)
-                if len(clicks) == 1
-                else transfer_prompt([look], better, size)
-            )
+            # A lone first click is asked anew; a prompt with a history is worth taking along.
+            is_first = len(clicks) == 1 and not prompt.any()
+            start = np.zeros((size,) * 3, np.float32) if is_first else transfer_prompt([look], better, size)
             look = self._answer(image, better, clicks, start)
         return self._further_looks(image, look, clicks)
 
     def _further_looks(self, image: sitk.Image, first: Look, clicks: Sequence[Click]) -> list[Look]:
         """Return ``first`` and the patches in which its lesion goes on."""
         looks = [first]
-        waiting = _open_faces(looks, self._grid)
+        waiting = self._open_faces(looks)
         while waiting and len(looks) <= _MOST_FURTHER_PATCHES:
             grid = waiting.pop(0)
             prompt = transfer_prompt(looks, grid, self._predictor.capabilities.prompt_size)
@@ -343,10 +343,25 @@ class InteractiveSession:
             # The patch lies round a point of the mask: without a click of the reader's, that is the click.
             look = self._answer(image, grid, near or [Click(grid.centre)], prompt)
             looks.append(look)
-            waiting = _open_faces(looks, self._grid)
+            waiting = self._open_faces(looks)
         if waiting:
             logger.warning("The lesion goes on beyond the patches that were looked at; click there to go on.")
         return looks
+
+    def _open_faces(self, looks: Sequence[Look]) -> list[PatchGrid]:
+        """Return the patches still to be looked at: where a mask is cut and nothing is known beyond."""
+        missing: list[PatchGrid] = []
+        for look in looks:
+            extent = lesion_extent(look)
+            if extent is None or not any(extent.cut):
+                continue
+            for grid in next_grids(look, extent):
+                known = [other.grid for other in looks] + missing
+                if not self._grid.contains(grid.centre) or any(k.margin(grid.centre) > 0.25 for k in known):
+                    continue
+                if self._grid.nearest(grid.centre) not in self._state.given:  # a given mask goes on by itself
+                    missing.append(grid)
+        return missing
 
     def _answer(
         self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray
@@ -401,7 +416,7 @@ class InteractiveSession:
         labels, count = ndimage.label(given.read(region), np.ones((3, 3, 3)))
         if not count:
             return EMPTY
-        cell = np.rint(self._grid.index(click.point)).astype(int) - np.asarray(region.start)
+        cell = np.asarray(self._grid.nearest(click.point)) - np.asarray(region.start)
         size = np.asarray(region.size)
         label = 0
         if np.all(cell >= 0) and np.all(cell < size):
@@ -414,7 +429,7 @@ class InteractiveSession:
             if distance[nearest] > 0.25 * grid.extent:
                 return EMPTY
             label = int(labels[tuple(reversed(offsets[nearest]))])
-        return VoxelSet.of(labels == label, region)
+        return VoxelSet.of((labels == label) & covered(grid, self._grid, region), region)
 
     # History and results
 
@@ -431,10 +446,7 @@ class InteractiveSession:
         if not region.empty:
             region = changed_region(before.read(region), self._state.read(region), region)
         if region.empty:
-            centre = np.zeros(3) if point is None else self._grid.index(point)
-            i, j, k = (
-                min(max(math.floor(c + 0.5), 0), n - 1) for c, n in zip(centre, self._grid.size, strict=True)
-            )
+            i, j, k = (0, 0, 0) if point is None else self._grid.nearest(point)
             region = Region((i, j, k), (i + 1, j + 1, k + 1))
         return self._region_image(self._state, region)
 
@@ -473,21 +485,6 @@ def _latest_first(lesions: Sequence[_Lesion]) -> list[tuple[int, _Lesion]]:
 
 def _is_inside(lesion: _Lesion, point: Point) -> bool:
     return any(look.grid.margin(point) >= _INSIDE for look in lesion.looks)
-
-
-def _open_faces(looks: Sequence[Look], image: ImageGrid) -> list[PatchGrid]:
-    """Return the patches still to be looked at: where a mask is cut and no other patch covers the cut."""
-    missing: list[PatchGrid] = []
-    for look in looks:
-        extent = lesion_extent(look)
-        if extent is None or not any(extent.cut):
-            continue
-        for grid in next_grids(look, extent):
-            covered = any(other.grid.margin(grid.centre) > 0.25 for other in looks)
-            planned = any(other.margin(grid.centre) > 0.25 for other in missing)
-            if image.contains(grid.centre) and not covered and not planned:
-                missing.append(grid)
-    return missing
 
 
 def _check_image(image: sitk.Image) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from predictors import ThresholdPredictor
 
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid
-from MSAMLogic.predictor import Capabilities
+from MSAMLogic.predictor import Capabilities, load_model
 from MSAMLogic.session import InteractiveSession
 
 SEVERAL_SPACINGS = Capabilities(32, 16, (0.375, 0.75, 1.5, 3.0, 6.0), 1.5, antialias=True, all_clicks=True)
@@ -451,3 +452,36 @@ def test_mask_does_not_depend_on_the_storage_order(order: tuple[int, int, int]) 
         session.click((centre[0] + 0.13, centre[1] + 0.21, centre[2] - 0.17))  # off the voxels: no ties
         masks.append(sitk.Resample(session.mask, image, sitk.Transform(), sitk.sitkNearestNeighbor))
     assert (array(masks[0]) == array(masks[1])).all()
+
+
+def test_missing_torch_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("MSAMLogic.loading")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in [name for name in sys.modules if name.startswith("MSAMLogic.model")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match="PyTorch extension"):
+        load_model("default")
+
+
+@pytest.mark.parametrize("direction", [AXIAL, oblique(40)], ids=["axial", "oblique"])
+@pytest.mark.parametrize("capabilities", [None, SEVERAL_SPACINGS], ids=["one spacing", "several spacings"])
+def test_given_mask_beyond_the_patch_stays(
+    direction: tuple[float, ...], capabilities: Capabilities | None
+) -> None:
+    grid = {"size": (110, 110, 110), "direction": direction}
+    centre = middle(balls(**grid))
+    image = balls(centres=[centre], radius=8, **grid)
+    given_mask = balls(centres=[centre], radius=45, **grid) > 50
+    session, _ = started(image, capabilities)
+    session.set_mask(given_mask)
+    session.click(centre, positive=False)
+    lost = (array(given_mask) > 0) & (array(session.mask) == 0)
+    assert lost.any()
+    world = np.array(
+        [given_mask.TransformIndexToPhysicalPoint(list(map(int, p[::-1]))) for p in np.argwhere(lost)]
+    )
+    reach = np.abs(world - np.array(centre)).max()
+    if capabilities is None:  # one patch, 48 mm wide, in which the predictor takes 6 mm round the click away
+        assert reach < 10
+    assert (array(session.mask) <= array(given_mask)).all()
