@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.errors import ClickError, HistoryError, ImageError
@@ -273,7 +274,7 @@ class InteractiveSession:
     @property
     def is_cut_off(self) -> bool:
         """Whether some lesion goes on beyond all the patches that were looked at; click there to go on."""
-        return any(self._open_faces(lesion.looks) for lesion in self._state.lesions)
+        return any(self._open_faces(lesion.looks, lesion.clicks) for lesion in self._state.lesions)
 
     # One click
 
@@ -292,35 +293,36 @@ class InteractiveSession:
         else:
             mask = self._grid.image(taken.read(taken.region).astype(np.float32), taken.region)
             prompt = mask_prompt(mask, grid, capabilities.prompt_size)
-        looks = self._look(image, grid, clicks, prompt)
+        look = self._look(image, grid, clicks, prompt)
         # The answer may have come from another patch than the first; only what it covers is taken over.
-        return self._lesion(clicks, looks, self._given_part(looks[0].grid, click))
+        hidden = self._given_part(look.grid, click)
+        return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
 
     def _refined(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion:
         """Return a lesion with one more click in one of its patches."""
         clicks = (*lesion.clicks, click)
         best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
         looked = lesion.looks[best]
-        looks = self._look(image, looked.grid, clicks, looked.prompt.astype(np.float32))
-        if looks[0].grid == looked.grid:
-            others = [look for n, look in enumerate(lesion.looks) if n != best]
-            kept = [look for look in others if all(look.grid != new.grid for new in looks)]
-            looks = [*looks, *kept]
-        hidden = lesion.hidden.union(self._given_part(looks[0].grid, click))
-        return self._lesion(clicks, looks, hidden)
+        look = self._look(image, looked.grid, clicks, looked.prompt.astype(np.float32))
+        hidden = lesion.hidden
+        if look.grid == looked.grid:
+            looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]
+        else:  # the lesion moved to a patch that suits it better, and leaves what that does not cover
+            looks = [look]
+            if not hidden.empty:
+                kept = hidden.read(hidden.region) & covered(look.grid, self._grid, hidden.region)
+                hidden = VoxelSet.of(kept, hidden.region)
+        hidden = hidden.union(self._given_part(look.grid, click))
+        return self._lesion(clicks, self._further_looks(image, looks, clicks), hidden)
 
-    def _look(
-        self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray
-    ) -> list[Look]:
-        """Look at a patch, then coarser, finer or beside it as the answer demands."""
+    def _look(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray) -> Look:
+        """Look at a patch, then coarser or finer as the answer demands."""
         capabilities = self._predictor.capabilities
         look = self._answer(image, grid, clicks, prompt)
         seen = {grid.spacing}
         points = [click.point for click in clicks]
-        lesion_points = [click.point for click in clicks if click.positive]
         for _ in range(_MOST_LOOKS - 1):
-            inside = look.grid.voxels(np.asarray(lesion_points[-1])) if lesion_points else None
-            extent = lesion_extent(look, inside)
+            extent = lesion_extent(look, _clicked_voxel(look, clicks))
             better = extent and better_grid(look.grid, extent, points, self._grid, capabilities)
             if not better or better.spacing in seen:
                 break
@@ -330,29 +332,29 @@ class InteractiveSession:
             is_first = len(clicks) == 1 and not prompt.any()
             start = np.zeros((size,) * 3, np.float32) if is_first else transfer_prompt([look], better, size)
             look = self._answer(image, better, clicks, start)
-        return self._further_looks(image, look, clicks)
+        return look
 
-    def _further_looks(self, image: sitk.Image, first: Look, clicks: Sequence[Click]) -> list[Look]:
-        """Return ``first`` and the patches in which its lesion goes on."""
-        looks = [first]
-        waiting = self._open_faces(looks)
-        while waiting and len(looks) <= _MOST_FURTHER_PATCHES:
+    def _further_looks(self, image: sitk.Image, looks: list[Look], clicks: Sequence[Click]) -> list[Look]:
+        """Return ``looks`` and those beside them in which the lesion goes on."""
+        added = 0
+        waiting = self._open_faces(looks, clicks)
+        while waiting and added < _MOST_FURTHER_PATCHES:
             grid = waiting.pop(0)
             prompt = transfer_prompt(looks, grid, self._predictor.capabilities.prompt_size)
             near = [click for click in clicks if grid.margin(click.point) > _INSIDE]
             # The patch lies round a point of the mask: without a click of the reader's, that is the click.
-            look = self._answer(image, grid, near or [Click(grid.centre)], prompt)
-            looks.append(look)
-            waiting = self._open_faces(looks)
+            looks = [*looks, self._answer(image, grid, near or [Click(grid.centre)], prompt)]
+            added += 1
+            waiting = self._open_faces(looks, clicks)
         if waiting:
             logger.warning("The lesion goes on beyond the patches that were looked at; click there to go on.")
         return looks
 
-    def _open_faces(self, looks: Sequence[Look]) -> list[PatchGrid]:
+    def _open_faces(self, looks: Sequence[Look], clicks: Sequence[Click]) -> list[PatchGrid]:
         """Return the patches still to be looked at: where a mask is cut and nothing is known beyond."""
         missing: list[PatchGrid] = []
         for look in looks:
-            extent = lesion_extent(look)
+            extent = lesion_extent(look, _clicked_voxel(look, clicks))
             if extent is None or not any(extent.cut):
                 continue
             for grid in next_grids(look, extent):
@@ -485,6 +487,12 @@ def _latest_first(lesions: Sequence[_Lesion]) -> list[tuple[int, _Lesion]]:
 
 def _is_inside(lesion: _Lesion, point: Point) -> bool:
     return any(look.grid.margin(point) >= _INSIDE for look in lesion.looks)
+
+
+def _clicked_voxel(look: Look, clicks: Sequence[Click]) -> NDArray[np.float64] | None:
+    """Return the patch voxel (3,) of the newest lesion click within a look, or None when there is none."""
+    inside = [click.point for click in clicks if click.positive and look.grid.margin(click.point) > 0]
+    return look.grid.voxels(np.asarray(inside[-1])) if inside else None
 
 
 def _check_image(image: sitk.Image) -> None:

@@ -485,3 +485,17 @@ def test_given_mask_beyond_the_patch_stays(
     if capabilities is None:  # one patch, 48 mm wide, in which the predictor takes 6 mm round the click away
         assert reach < 10
     assert (array(session.mask) <= array(given_mask)).all()
+
+
+def test_a_lesion_that_grows_moves_to_a_coarser_patch() -> None:
+    small, large = (40.0, 60.0, 60.0), (75.0, 60.0, 60.0)
+    grid = {"size": (120, 120, 120), "origin": (0.0, 0.0, 0.0)}
+    first, second = balls(centres=[small], radius=10, **grid), balls(centres=[large], radius=24, **grid)
+    image = sitk.Maximum(first, second)
+    session, _ = started(image, SEVERAL_SPACINGS)
+    session.click(small)
+    session.click((58.0, 60.0, 60.0))
+    truth = sitk.GetArrayViewFromImage(image) > 50
+    mask = array(session.mask) > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
+    assert len(session.clicks) == 2
