@@ -309,9 +309,8 @@ class InteractiveSession:
             looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]
         else:  # the lesion moved to a patch that suits it better, and leaves what that does not cover
             looks = [look]
-            if not hidden.empty:
-                kept = hidden.read(hidden.region) & covered(look.grid, self._grid, hidden.region)
-                hidden = VoxelSet.of(kept, hidden.region)
+            kept = hidden.read(hidden.region) & covered(look.grid, self._grid, hidden.region)
+            hidden = VoxelSet.of(kept, hidden.region)
         hidden = hidden.union(self._given_part(look.grid, click))
         return self._lesion(clicks, self._further_looks(image, looks, clicks), hidden)
 
