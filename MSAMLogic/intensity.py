@@ -13,6 +13,7 @@ Modality = Literal["CT", "MR"]
 CT_RANGE = (-1000.0, 1000.0)  # Hounsfield units that M-SAM keeps
 _CT_EVIDENCE = -200.0  # magnitude images have no such values; air and fat of a CT have
 _SAMPLES_A_SIDE = 24
+_LEAST_FOREGROUND = 1e-3  # share of the patch
 
 
 def guess_modality(image: sitk.Image) -> Modality:
@@ -32,7 +33,8 @@ def guess_modality(image: sitk.Image) -> Modality:
 def normalise(patch: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
     """Clamp a CT to ±1000 HU, then z-score over the voxels above 0, as M-SAM's release does.
 
-    A patch of, say, aerated lung alone has no voxel above 0; then all voxels give mean and deviation.
+    A patch of, say, aerated lung alone has no or a handful of voxels above 0, which say nothing; then all
+    voxels give mean and deviation.
 
     Args:
         patch: scanner values; voxels outside the image are 0.
@@ -43,10 +45,10 @@ def normalise(patch: NDArray[np.float32], modality: Modality) -> NDArray[np.floa
     """
     values = np.clip(patch, *CT_RANGE) if modality == "CT" else patch
     foreground = values[values > 0]
-    if foreground.size < 2 or float(foreground.std()) == 0.0:
+    if foreground.size < _LEAST_FOREGROUND * values.size or not np.ptp(foreground):
         foreground = values.ravel()
+    if not np.ptp(foreground):
+        return np.zeros_like(values)
     deviation = float(foreground.std(dtype=np.float64))
     mean = float(foreground.mean(dtype=np.float64))
-    if deviation == 0.0:
-        return np.zeros_like(values)
     return ((values - mean) / deviation).astype(np.float32)

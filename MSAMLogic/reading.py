@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
+
+_MODALITY = "0008|0060"
+_NIFTI_HEADER = 348  # bytes
 
 
 def read_image(path: Path) -> sitk.Image:
@@ -21,6 +25,7 @@ def read_image(path: Path) -> sitk.Image:
     try:
         if path.is_dir():
             return _read_series(path)
+        _check_whole(path)
         return sitk.ReadImage(str(path))
     except RuntimeError as error:
         raise ImageError(
@@ -36,4 +41,28 @@ def _read_series(folder: Path) -> sitk.Image:
         raise ImageError(f"The folder '{folder.name}' holds {found}; give a folder with exactly one.")
     # GDCM orders the slices by their position along the normal, not by name.
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    return reader.Execute()
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    if reader.HasMetaDataKey(0, _MODALITY):  # a series has no metadata of its own
+        image.SetMetaData(_MODALITY, reader.GetMetaData(0, _MODALITY))
+    return image
+
+
+def _check_whole(path: Path) -> None:
+    """Raise :class:`ImageError` for a NIfTI file that ends early; SimpleITK fills it up without a word."""
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        return
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    voxel = sitk.Image((1,) * reader.GetDimension(), reader.GetPixelID(), reader.GetNumberOfComponents())
+    expected = voxel.GetSizeOfPixelComponent() * reader.GetNumberOfComponents() * math.prod(reader.GetSize())
+    with path.open("rb") as file:
+        is_compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(-4 if is_compressed else 0, 2)
+        # The last four bytes of a gzip file are the length of its content, modulo 2**32.
+        length = int.from_bytes(file.read(), "little") if is_compressed else file.tell()
+    surplus = (length - expected) % 2**32 if is_compressed else length - expected
+    if not _NIFTI_HEADER <= surplus < 2**20:
+        raise ImageError(f"'{path.name}' cannot be read: it ends early or is damaged; copy it again.")

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
-from MSAMLogic.export.segmentation_nrrd import write_segmentation_nrrd
+from MSAMLogic.export.segmentation_nrrd import check_is_mask, write_segmentation_nrrd
 from MSAMLogic.files import atomic_path
 
 _PLAIN_FORMATS = (".nrrd", ".nii", ".nii.gz", ".mha")
+_NIFTI_HEADER = 348  # bytes
 MASK_FORMATS = (".seg.nrrd", *_PLAIN_FORMATS)
 
 
 def check_mask_format(path: Path) -> None:
     """Raise :class:`ImageError` unless the name of ``path`` is of a format that can be written."""
-    if not path.name.lower().endswith(MASK_FORMATS):
+    # Capitals are refused because the libraries that read the file back know the small letters only.
+    if not path.name.endswith(MASK_FORMATS) or path.name in MASK_FORMATS:
         raise ImageError(
-            f"'{path.name}' is of no format that masks can be written in; use {', '.join(MASK_FORMATS)}."
+            f"'{path.name}' is of no format that masks can be written in; use a name that ends in "
+            f"{', '.join(MASK_FORMATS)}."
         )
 
 
@@ -31,13 +40,42 @@ def write_mask(path: Path, mask: sitk.Image, segment_name: str = "Lesion") -> No
         segment_name: for formats that hold a name.
 
     Raises:
-        ImageError: when the format is another, or the mask is no 3D scalar image.
+        ImageError: when the format is another, cannot hold the geometry, or the mask is no 3D scalar
+            image.
         OSError: when the file cannot be written.
     """
     check_mask_format(path)
-    if path.name.lower().endswith(".seg.nrrd"):
+    check_is_mask(mask)
+    if path.name.endswith(".seg.nrrd"):
         write_segmentation_nrrd(path, mask, segment_name)
         return
     labels = sitk.Cast(mask != 0, sitk.sitkUInt8)
     with atomic_path(path) as partial:
-        sitk.WriteImage(labels, str(partial), useCompression=True)
+        if path.name.endswith((".nii", ".nii.gz")):
+            _write_nifti(partial, labels)
+        else:
+            _write(partial, labels)
+
+
+def _write(path: Path, labels: sitk.Image) -> None:
+    try:
+        sitk.WriteImage(labels, str(path), useCompression=True)
+    except RuntimeError as error:  # SimpleITK knows no other
+        raise OSError(f"{path.parent} cannot be written to, or the disk is full") from error
+
+
+def _write_nifti(path: Path, labels: sitk.Image) -> None:
+    axes = np.asarray(labels.GetDirection()).reshape(3, 3)
+    if not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
+        raise ImageError("NIfTI cannot hold axes that are not at right angles; write .seg.nrrd or .nrrd.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
+        # ITK's NIfTI writer does not notice a full disk, so the file is measured, and packed here.
+        plain = Path(folder) / "mask.nii"
+        _write(plain, labels)
+        if plain.stat().st_size < labels.GetNumberOfPixels() + _NIFTI_HEADER:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path.parent))
+        if path.suffix == ".gz":
+            with plain.open("rb") as source, gzip.open(path, "wb", compresslevel=6) as target:
+                shutil.copyfileobj(source, target)
+        else:
+            plain.replace(path)

@@ -53,9 +53,11 @@ def read_cases(folder: Path) -> list[Case]:
         raise TrainingError(f"{table} does not exist; 'data' must name a folder with a cases.tsv.")
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    missing = [column for column in _COLUMNS if rows and column not in rows[0]]
+    missing = [column for column in _COLUMNS if any(row.get(column) is None for row in rows)]
     if not rows or missing:
-        raise TrainingError(f"{table} needs the columns {', '.join(_COLUMNS)} and at least one row.")
+        raise TrainingError(
+            f"{table} needs the columns {', '.join(_COLUMNS)}, filled in at least one row and all others."
+        )
     return [
         Case(
             row["case"],
@@ -86,6 +88,13 @@ def split_by_patient(cases: list[Case]) -> tuple[list[Case], list[Case]]:
     return training, [case for case in cases if case.patient in kept_aside]
 
 
+def _read(path: Path, pixel_type: int) -> sitk.Image:
+    try:
+        return sitk.ReadImage(str(path), pixel_type)
+    except RuntimeError as error:
+        raise TrainingError(f"{path} does not exist or is no image; correct cases.tsv.") from error
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One connected lesion of a case.
@@ -113,8 +122,8 @@ class LoadedCase:
 
     def __init__(self, case: Case, minimum_volume: float = 60.0) -> None:
         self.case = case
-        self.image = sitk.ReadImage(str(case.image_path), sitk.sitkInt16)
-        mask = sitk.ReadImage(str(case.mask_path), sitk.sitkUInt8)
+        self.image = _read(case.image_path, sitk.sitkInt16)
+        mask = _read(case.mask_path, sitk.sitkUInt8)
         self.grid = ImageGrid.of(self.image)
         if not self.grid.matches(ImageGrid.of(mask)):
             raise TrainingError(f"Image and mask of case {case.name} lie on different grids.")

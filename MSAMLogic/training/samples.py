@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import PatchGrid, Point, extract_patch
 from MSAMLogic.intensity import Modality, normalise
 from MSAMLogic.training.cases import Lesion, LoadedCase
@@ -23,7 +24,8 @@ from MSAMLogic.training.clicks import Mask
 from MSAMLogic.training.synthetic import coherent_region, grown_shape, insert_lesion, smooth_noise
 
 Kind = Literal["lesion", "inserted", "region"]
-_OUTSIDE = -30000.0  # marks voxels outside the image until they are filled
+# Marks voxels outside the image until they are filled; an average with a single such sample still shows.
+_OUTSIDE = -1e6
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,20 @@ class SampleMix:
         lesion: lesions that a reader drew.
         inserted: lesions blended into a scan.
         region: coherent regions of a scan.
+
+    Raises:
+        ValueError: when a share is negative or all are zero.
     """
 
     lesion: float = 0.62
     inserted: float = 0.2
     region: float = 0.18
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        shares = (self.lesion, self.inserted, self.region)
+        if min(shares) < 0 or not sum(shares) > 0:
+            raise ValueError("the shares of the mix must not be negative, nor all zero")
 
 
 class PatchSamples(Dataset[dict[str, Tensor]]):
@@ -52,6 +63,9 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         seed: of the whole sequence.
         length: nominal number of samples.
         mix: shares of the kinds of target.
+
+    Raises:
+        TrainingError: when no case has a lesion.
     """
 
     def __init__(
@@ -68,6 +82,8 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         for case in cases:
             if case.lesions:
                 self.by_source.setdefault(case.case.source, []).append(case)
+        if not self.by_source:
+            raise TrainingError("No case has a lesion that is large enough to train on; check the masks.")
         weights = np.array([source_weights.get(source, 1.0) for source in self.by_source])
         self.source_shares = weights / weights.sum()
         self.patch_size = patch_size
@@ -111,7 +127,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
                 self._jittered(case.grid.point(seed), 0.15 * n * spacing, rng), spacing, n, _turn(rng)
             )
         patch = extract_patch(case.image, grid, outside=_OUTSIDE, antialias=True)
-        patch = _fill_outside(patch, case.case.modality, rng)
+        patch = _fill_outside(patch, rng)
         centre = np.clip(n / 2 + rng.normal(0, n / 10, 3), 6, n - 7)
         target: Mask | None
         if kind == "lesion":
@@ -158,19 +174,15 @@ def _turn(rng: np.random.Generator) -> tuple[float, ...]:
     return tuple(float(v) for v in axes.ravel())
 
 
-def _fill_outside(
-    patch: NDArray[np.float32], modality: Modality, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _fill_outside(patch: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Replace what lies outside the image: by 0, as the session does, or by made-up tissue.
 
     The crops of the data end close to the lesion; without made-up surroundings a network learns that a
     lesion is what lies in the middle of emptiness.
     """
-    outside = patch < 0.5 * _OUTSIDE
+    outside = patch < 0.05 * _OUTSIDE
     if not outside.any():
         return patch
-    # Interpolation across the border mixes the mark in; such voxels count as outside too.
-    outside = ndimage.binary_dilation(outside) & (patch < -1100 if modality == "CT" else patch < 0) | outside
     filled = patch.copy()
     inside = patch[~outside]
     if rng.random() < 0.5 or inside.size < 50:

@@ -93,13 +93,17 @@ def coherent_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Gene
     if spread == 0.0:
         return None
     band = np.abs(smoothed - smoothed[tuple(seed)]) < spread * rng.uniform(0.12, 0.6)
+    # Morphology takes what lies beyond the patch for empty; repeated at the border, a region goes on there.
+    reach = 4
+    band = np.pad(band, reach, mode="edge")
+    seed = seed + reach
     band = ndimage.binary_opening(band, iterations=int(rng.integers(1, 3)))
     labels, _ = ndimage.label(band)
     label = labels[tuple(seed)]
     if label == 0:
         return None
     region: Mask = ndimage.binary_closing(labels == label, iterations=2)
-    region = ndimage.binary_fill_holes(region)
+    region = ndimage.binary_fill_holes(region)[reach:-reach, reach:-reach, reach:-reach]
     size = int(region.sum())
     if size < 40 or size > 0.2 * region.size:
         return None

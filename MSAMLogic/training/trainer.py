@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
@@ -69,9 +70,16 @@ class TrainingConfig(BaseModel):
     workers: int = Field(default=1, ge=0)
     threads: int = Field(default=0, ge=0)
     checkpoint_minutes: float = Field(default=4, gt=0)
-    source_weights: dict[str, float] = {}
+    source_weights: dict[str, Annotated[float, Field(ge=0)]] = {}
     mix: SampleMix = SampleMix()
-    patch_spacings: tuple[float, float] = (0.35, 6.0)
+    patch_spacings: tuple[Annotated[float, Field(gt=0)], float] = (0.35, 6.0)
+
+    @field_validator("patch_spacings")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("the smallest spacing comes first")
+        return value
 
     @classmethod
     def read(cls, path: Path) -> TrainingConfig:
@@ -85,8 +93,11 @@ class TrainingConfig(BaseModel):
             config = cls.model_validate(values)
         except OSError as error:
             raise TrainingError(f"{path} cannot be read: {error.strerror}.") from error
-        except (yaml.YAMLError, ValidationError) as error:
-            raise TrainingError(f"{path} is not a training configuration: {error}") from error
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise TrainingError(f"{path} is not a training configuration ({wrong}).") from error
+        except (yaml.YAMLError, ValueError) as error:
+            raise TrainingError(f"{path} is not a training configuration: {_one_line(error)}.") from error
         if config.architecture not in CONFIGURATIONS:
             raise TrainingError(
                 f"{path}: there is no architecture '{config.architecture}'; choose one of "
@@ -156,6 +167,8 @@ class Trainer:
         config.output.mkdir(parents=True, exist_ok=True)
         if self.checkpoint.exists():
             self._resume()
+        if self._is_done():
+            return
         training, _ = split_by_patient(read_cases(config.data))
         cases = [LoadedCase(case) for case in training]
         samples = PatchSamples(
@@ -187,7 +200,7 @@ class Trainer:
             now = time.monotonic()
             self.progress.seconds += now - last
             last = now
-            done = self.progress.seconds >= 60 * config.minutes
+            done = self._is_done()
             if len(window) == 50 or done:
                 self._write_log(window)
                 window = []
@@ -209,6 +222,9 @@ class Trainer:
             torch.save(state, partial)
         save_weights(self.weights, self.network.config, self.average)
 
+    def _is_done(self) -> bool:
+        return self.progress.seconds >= 60 * self.config.minutes
+
     def _resume(self) -> None:
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
@@ -218,7 +234,7 @@ class Trainer:
             self.progress = Progress(**state["progress"])
         except Exception as error:
             raise TrainingError(
-                f"{self.checkpoint} cannot be resumed ({error}); move it away to start anew."
+                f"{self.checkpoint} cannot be resumed ({_one_line(error)}); move it away to start anew."
             ) from error
         self.log(f"resumed at step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes")
 
@@ -332,7 +348,7 @@ def _starting_masks(
     for region in truth:
         given: np.ndarray[Any, Any] | None = None
         if rng.random() < 0.15:
-            given = np.roll(region, rng.integers(-4, 5, 3), (0, 1, 2))
+            given = ndimage.shift(region.astype(np.uint8), rng.integers(-4, 5, 3), order=0) > 0
             if rng.random() < 0.5:
                 axis, size = int(rng.integers(3)), region.shape[0]
                 cut = np.arange(size) < rng.integers(size // 4, 3 * size // 4)
@@ -352,3 +368,9 @@ def mask_to_logits(mask: np.ndarray[Any, Any], mask_size: int) -> Tensor:
         torch.from_numpy(mask[None, None].astype(np.float32)), mask_size
     )
     return 12 * share[0, 0] - 6
+
+
+def _one_line(error: Exception) -> str:
+    """Return the first line of an error's message, not too long to be read."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,388 @@
+"""The command msam, with a predictor whose answers can be foreseen in place of a network."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from images import balls, centroid, oblique
+from predictors import ThresholdPredictor
+from typer.testing import CliRunner
+
+from MSAMLogic import __version__, weights
+from MSAMLogic.cli import app, parse_click
+from MSAMLogic.errors import ClickError
+from MSAMLogic.geometry import ImageGrid, lps_from_ras
+
+ROOT = Path(__file__).resolve().parents[1]
+CENTRE = (-12.0, 34.0, 56.5)  # LPS
+
+
+class Runs:
+    """Runs the command in this process and notes which models it loads."""
+
+    def __init__(self) -> None:
+        self.loaded: list[tuple[str, str]] = []
+
+    def load_model(self, name: str = "default", device: str = "auto") -> ThresholdPredictor:
+        self.loaded.append((name, device))
+        return ThresholdPredictor()
+
+    def __call__(self, *arguments: object) -> Any:
+        plain = {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+        return CliRunner().invoke(app, list(map(str, arguments)), env=plain)
+
+
+@pytest.fixture
+def msam(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
+    runs = Runs()
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", runs.load_model)
+    monkeypatch.setenv("MSAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return runs
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """An oblique scan with one bright ball round ``CENTRE``."""
+    options: dict[str, Any] = {"size": (40, 40, 20), "spacing": (1.0, 1.0, 2.0), "direction": oblique()}
+    matrix = np.array(options["direction"]).reshape(3, 3) * options["spacing"]
+    origin = np.array(CENTRE) - matrix @ [20, 19, 9]
+    sitk.WriteImage(balls(centres=[CENTRE], origin=origin.tolist(), **options), str(tmp_path / "scan.nrrd"))
+    return tmp_path / "scan.nrrd"
+
+
+def text(*point: float) -> str:
+    return ",".join(f"{v:g}" for v in point)
+
+
+RAS = text(*lps_from_ras(CENTRE))
+
+
+def voxels(path: Path) -> np.ndarray:
+    return sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+
+
+def assert_one_line_of_error(result: Any) -> str:
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    line: str = result.stderr
+    assert line.startswith("msam: ") and line.count("\n") == 1 and line.endswith("\n")
+    return line
+
+
+# Clicks
+
+
+def test_a_click_is_ras_and_with_lps_the_same_lesion_is_found(msam: Runs, scan: Path) -> None:
+    ras = msam("segment", scan, "--click", RAS, "-o", "ras.nrrd")
+    lps = msam("segment", scan, "--click", text(*CENTRE), "--lps", "--output", "lps.nrrd")
+    assert (ras.exit_code, lps.exit_code) == (0, 0)
+    assert np.array_equal(voxels(Path("ras.nrrd")), voxels(Path("lps.nrrd")))
+    mask = sitk.ReadImage("ras.nrrd")
+    assert np.linalg.norm(centroid(mask) - CENTRE) < 1
+    assert ImageGrid.of(mask).matches(ImageGrid.of(sitk.ReadImage(str(scan))))
+    count = voxels(Path("ras.nrrd")).sum()
+    assert ras.stdout == f"ras.nrrd: {count} voxels, {2 * count / 1000:.2f} ml\n"
+    assert ras.stderr.startswith("click 1 (lesion): ")
+
+
+def test_a_background_click_takes_away(msam: Runs, scan: Path) -> None:
+    x, y, z = CENTRE
+    wrong = (x + 5, y, z)
+    msam("segment", scan, "--click", RAS, "-o", "one.nrrd")
+    msam("segment", scan, "--click", RAS + ",+", "-o", "plus.nrrd")
+    assert np.array_equal(voxels(Path("one.nrrd")), voxels(Path("plus.nrrd")))
+    result = msam(
+        "segment", scan, "--click", RAS, "--click", text(*lps_from_ras(wrong)) + ",-", "-o", "b.nrrd"
+    )
+    assert result.exit_code == 0 and "click 2 (background): " in result.stderr
+    mask = sitk.ReadImage("b.nrrd")
+    index = mask.TransformPhysicalPointToIndex(wrong)
+    assert sitk.ReadImage("one.nrrd")[index] == 1 and mask[index] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "point", "positive"),
+    [
+        ("-12,3,4", (12.0, -3.0, 4.0), True),
+        ("1.5,-2,+3e1,-", (-1.5, 2.0, 30.0), False),
+        (" 1 , 2 , 3 , + ", (-1.0, -2.0, 3.0), True),
+    ],
+)
+def test_a_click_is_three_numbers_and_perhaps_a_sign(
+    given: str, point: tuple[float, float, float], positive: bool
+) -> None:
+    assert parse_click(given, is_lps=False) == (point, positive)
+    assert parse_click(given, is_lps=True) == (lps_from_ras(point), positive)
+
+
+def test_a_click_may_start_with_a_minus_sign(msam: Runs, scan: Path) -> None:
+    assert text(*CENTRE).startswith("-12,") and RAS.startswith("12,-34,")
+    for arguments in (["--click", text(*CENTRE)], [f"--click={text(*CENTRE)}"]):
+        assert msam("segment", scan, *arguments, "--lps", "-o", "mask.nrrd").exit_code == 0
+        assert voxels(Path("mask.nrrd")).any()
+
+
+BAD_CLICKS = ["", "1,2", "1,2,3,4", "a,b,c", "1,2,3,", "1 2 3", "nan,1,2", "1,inf,2", "1,2,3,+,-", "1;2;3"]
+
+
+@pytest.mark.parametrize("given", BAD_CLICKS)
+def test_what_is_no_click_is_said_before_anything_is_read(msam: Runs, given: str) -> None:
+    with pytest.raises(ClickError):
+        parse_click(given, is_lps=True)
+    line = assert_one_line_of_error(
+        msam("segment", "missing.nrrd", "--click", "1,2,3", "--click", given, "-o", "m.nrrd")
+    )
+    assert f"'{given}' is no click; write R,A,S" in line
+    assert msam.loaded == []
+
+
+@pytest.mark.parametrize(
+    ("clicks", "complaint"),
+    [
+        (["900,0,0"], "outside the image"),
+        ([text(*CENTRE)], "change the sign of the first two"),  # LPS without --lps
+        ([RAS + ",-"], "must be positive"),
+    ],
+)
+def test_a_click_that_cannot_be_used_leaves_no_file(
+    msam: Runs, scan: Path, clicks: list[str], complaint: str
+) -> None:
+    options = list(itertools.chain.from_iterable(("--click", click) for click in clicks))
+    line = assert_one_line_of_error(msam("segment", scan, *options, "-o", "mask.nrrd"))
+    assert complaint in line
+    assert not Path("mask.nrrd").exists()
+
+
+# Files
+
+
+def test_a_segmentation_gets_the_name_of_the_segment(msam: Runs, scan: Path) -> None:
+    options = ("--click", RAS, "-o", "new/mask.seg.nrrd", "--name", "Nodule 3")
+    assert msam("segment", scan, *options).exit_code == 0
+    mask = sitk.ReadImage("new/mask.seg.nrrd")
+    assert mask.GetMetaData("Segment0_Name") == "Nodule 3" and sitk.GetArrayFromImage(mask).any()
+
+
+def test_a_missing_image_is_named(msam: Runs) -> None:
+    line = assert_one_line_of_error(msam("segment", "missing.nrrd", "--click", "1,2,3", "-o", "m.nrrd"))
+    assert "'missing.nrrd'" in line and msam.loaded == []
+
+
+def test_an_unknown_format_is_refused_before_the_model_is_loaded(msam: Runs, scan: Path) -> None:
+    line = assert_one_line_of_error(msam("segment", scan, "--click", RAS, "-o", "mask.png"))
+    assert "'mask.png'" in line and ".nii.gz" in line
+    assert msam.loaded == []
+
+
+def test_an_output_that_cannot_be_written_is_named(msam: Runs, scan: Path) -> None:
+    Path("file").write_text("no folder")
+    result = msam("segment", scan, "--click", RAS, "-o", "file/mask.nrrd")
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    timing, line = result.stderr.splitlines()
+    assert timing.startswith("click 1") and line.startswith("msam: ") and line.endswith(": file")
+
+
+def test_a_given_mask_is_corrected(msam: Runs, scan: Path) -> None:
+    image = sitk.ReadImage(str(scan))
+    given = sitk.Cast(sitk.BinaryDilate(image > 50, [2, 2, 1]), sitk.sitkUInt8)
+    sitk.WriteImage(given, "given.nii.gz")
+    wrong = sitk.ReadImage("given.nii.gz").TransformContinuousIndexToPhysicalPoint([28.0, 19.0, 9.0])
+    result = msam(
+        "segment",
+        scan,
+        "--start",
+        "given.nii.gz",
+        "--click",
+        text(*lps_from_ras(wrong)) + ",-",
+        "-o",
+        "m.mha",
+    )
+    assert result.exit_code == 0, result.output
+    before, after = sitk.GetArrayFromImage(given), voxels(Path("m.mha"))
+    assert before[9, 19, 28] == 1 and after[9, 19, 28] == 0
+    assert after[9, 19, 12] == 1
+    line = assert_one_line_of_error(
+        msam("segment", scan, "--start", "other.nrrd", "--click", RAS, "-o", "m.mha")
+    )
+    assert "'other.nrrd'" in line
+
+
+def test_a_lesion_that_goes_on_is_said_to(msam: Runs) -> None:
+    values = np.full((20, 20, 150), 100, np.int16)
+    values[:, :3] = 0
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((3.0, 3.0, 3.0))
+    sitk.WriteImage(image, "long.nrrd")
+    result = msam("segment", "long.nrrd", "--click", "225,30,30", "--lps", "-o", "mask.nrrd")
+    assert result.exit_code == 0 and "goes on beyond" in result.stderr
+
+
+def test_an_error_of_the_file_system_is_one_line(msam: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(name: str) -> None:
+        raise OSError(28, "No space left on device", "/there")
+
+    monkeypatch.setattr(weights, "find_model", full)
+    line = assert_one_line_of_error(msam("download", "default"))
+    assert line == "msam: No space left on device: /there\n"
+
+
+def test_ctrl_c_ends_without_a_traceback(msam: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(weights, "models", interrupted)
+    result = msam("models")
+    assert (result.exit_code, result.stderr) == (130, "msam: stopped\n")
+
+
+# Models
+
+
+def test_model_and_device_are_passed_on(msam: Runs, scan: Path) -> None:
+    msam("segment", scan, "--click", RAS, "-o", "m.nrrd")
+    msam("segment", scan, "--click", RAS, "-o", "m.nrrd", "--model", "mine.pth", "--device", "cpu")
+    assert msam.loaded == [("default", "auto"), ("mine.pth", "cpu")]
+
+
+def test_an_unknown_model_lists_the_known_ones(
+    msam: Runs, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str, device: str) -> None:
+        weights.find_model(name)
+
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", load)
+    for arguments in (("segment", scan, "--click", RAS, "-o", "m.nrrd", "--model", "x"), ("download", "x")):
+        line = assert_one_line_of_error(msam(*arguments))
+        assert "'x'" in line and "default, sam-med3d-turbo" in line
+
+
+def test_models_are_listed_with_what_is_needed_to_choose(msam: Runs) -> None:
+    result = msam("models")
+    assert result.exit_code == 0
+    blocks = {block.split()[0]: block for block in result.stdout.replace("\n    ", " ").splitlines()}
+    assert list(blocks) == ["default", "sam-med3d-turbo"]
+    for block in blocks.values():
+        assert "Apache-2.0" in block and "trained on: " in block and "Not a medical device" in block
+    assert "fetch it with: msam download sam-med3d-turbo" in blocks["sam-med3d-turbo"]
+    assert "msam-compact" in blocks["default"]
+
+
+def test_a_wrong_training_configuration_is_one_line(msam: Runs) -> None:
+    assert "missing.yaml cannot be read" in assert_one_line_of_error(msam("train", "missing.yaml"))
+    Path("config.yaml").write_text("data: .\noutput: out\ncolour: blue\n")
+    line = assert_one_line_of_error(msam("train", "config.yaml"))
+    assert "config.yaml" in line and "colour" in line and "https:" not in line
+
+
+# Help and start
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ((), ["segment", "models", "download", "train", "--version", "not a medical device"]),
+        (
+            ("segment",),
+            ["--click", "R,A,S", "--lps", "--start", "--model", "--device", "--name", "-o", ".seg.nrrd"],
+        ),
+        (("models",), ["whether their weights are on this computer"]),
+        (("download",), ["A name that 'msam models' lists", "cache folder"]),
+        (("train",), ["configs/default.yaml", "go on with a run that was stopped"]),
+        (("evaluate",), ["cases.tsv", "--model", "--most", "--all-patients"]),
+    ],
+)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_says_what_a_command_needs(
+    msam: Runs, command: tuple[str, ...], words: list[str], option: str
+) -> None:
+    result = msam(*command, option)
+    assert result.exit_code == 0
+    shown = " ".join(result.stdout.replace("│", " ").split())
+    assert [word for word in words if word not in shown] == []
+
+
+def test_every_command_has_a_line_of_help(msam: Runs) -> None:
+    shown = msam("--help").stdout
+    for command in app.registered_commands:
+        assert command.callback is not None and command.callback.__doc__ is not None
+        assert command.callback.__doc__.splitlines()[0][:40] in shown
+    assert {c.callback.__name__ for c in app.registered_commands if c.callback} >= {"segment", "models"}
+
+
+def test_what_is_missing_or_unknown_is_a_wrong_use(msam: Runs) -> None:
+    for arguments in (
+        (),
+        ("segment",),
+        ("segment", "scan.nrrd", "-o", "m.nrrd"),
+        ("segmnt",),
+        ("models", "-x"),
+    ):
+        result = msam(*arguments)
+        assert result.exit_code == 2 and "Traceback" not in result.output
+
+
+def test_version_is_printed(msam: Runs) -> None:
+    result = msam("--version")
+    assert (result.exit_code, result.stdout) == (0, f"msam {__version__}\n")
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_module_is_the_command() -> None:
+    assert python("-m", "MSAMLogic.cli", "--version").stdout == f"msam {__version__}\n"
+    failed = python("-m", "MSAMLogic.cli", "segment", "missing.nrrd", "--click", "-1,2,3", "-o", "mask.nrrd")
+    assert failed.returncode == 1 and failed.stdout == ""
+    assert failed.stderr == "msam: There is no file or folder 'missing.nrrd'; check the path.\n"
+
+
+LIGHT: dict[str, Callable[[], tuple[str, str]]] = {
+    "the package": lambda: ("import MSAMLogic", "torch SimpleITK typer scipy"),
+    "the command": lambda: ("import MSAMLogic.cli", "torch scipy"),
+    "the session": lambda: ("from MSAMLogic import InteractiveSession, Click", "torch typer"),
+    "the list of models": lambda: ("from MSAMLogic import weights; weights.models()", "torch SimpleITK"),
+    "export and reading": lambda: ("import MSAMLogic.export, MSAMLogic.reading", "torch"),
+}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_importing_loads_no_more_than_is_needed(name: str) -> None:
+    statement, heavy = LIGHT[name]()
+    code = f"import sys; {statement}; print(*(set(sys.modules) & set({heavy.split()})))"
+    result = python("-c", code)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "\n", "")
+
+
+def test_a_session_works_where_torch_is_not_installed() -> None:
+    code = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, Block())
+sys.path.insert(0, "Testing")
+from MSAMLogic.session import InteractiveSession
+from predictors import ThresholdPredictor
+from images import balls, middle
+image = balls(centres=[middle(balls())])
+session = InteractiveSession(ThresholdPredictor())
+session.set_image(image)
+print(max(session.click(middle(image)).GetSize()) > 10)
+try:
+    import torch
+except ModuleNotFoundError:
+    print("blocked")
+"""
+    result = python("-c", code)
+    assert (result.stdout, result.stderr) == ("True\nblocked\n", "")

@@ -1,0 +1,893 @@
+"""Training: cases and their split, samples, simulated clicks, losses, synthetic targets, the trainer."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from images import AXIAL, LEFT_HANDED, oblique
+from scipy import ndimage
+from test_model import TINY
+
+from MSAMLogic.errors import TrainingError
+from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.loading import read_network
+from MSAMLogic.model import CONFIGURATIONS, PatchFeatures
+from MSAMLogic.model.msam import Segmentation
+from MSAMLogic.training import samples as samples_module
+from MSAMLogic.training import trainer as trainer_module
+from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
+from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
+from MSAMLogic.training.losses import dice_cross_entropy, true_iou
+from MSAMLogic.training.samples import PatchSamples, SampleMix
+from MSAMLogic.training.synthetic import coherent_region, grown_shape, insert_lesion, smooth_noise
+from MSAMLogic.training.trainer import Trainer, TrainingConfig, click_losses, mask_to_logits
+
+unhurried = settings(max_examples=50, deadline=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def rng_of(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+# Cases written by the tests
+
+SPACING = (1.0, 1.25, 2.0)
+ORIGIN = (-40.0, 25.0, 300.0)
+BOXES = {  # (i, j, k) from and to, of each lesion
+    "one": [((10, 8, 5), (22, 20, 12))],
+    # Two lesions, a speck that is too small, and two parts that touch at a corner.
+    "three": [
+        ((4, 4, 4), (10, 10, 8)),
+        ((20, 20, 3), (30, 27, 9)),
+        ((2, 30, 0), (4, 32, 1)),
+        ((33, 4, 10), (37, 9, 13)),
+        ((30, 9, 13), (33, 14, 16)),
+    ],
+    "none": [],
+}
+
+
+def write_case(folder: Path, name: str, source: str, modality: str, direction: tuple[float, ...]) -> str:
+    """Write image and mask of a case with bright boxes, and return its row of ``cases.tsv``."""
+    size = (40, 36, 20)
+    mask = np.zeros(tuple(reversed(size)), np.uint8)
+    for (i, j, k), (x, y, z) in BOXES[name]:
+        mask[k:z, j:y, i:x] = 1
+    values = rng_of(len(name)).normal(40 if modality == "CT" else 300, 12, mask.shape) + 120 * mask
+    if modality == "CT":
+        values[:, :, :3] = -1000
+    for kind, array in (("image", values.round().astype(np.int16)), ("mask", mask)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing(SPACING)
+        image.SetOrigin(ORIGIN)
+        image.SetDirection(direction)
+        sitk.WriteImage(image, str(folder / f"{name}_{kind}.nii.gz"))
+    cells = (name, source, f"patient {name}", modality, f"{name}_image.nii.gz", f"{name}_mask.nii.gz")
+    return "\t".join(cells) + "\n"
+
+
+HEADER = "case\tsource\tpatient\tmodality\timage\tmask\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with three cases."""
+    made = tmp_path_factory.mktemp("data")
+    rows = [
+        write_case(made, "one", "a", "CT", oblique(15)),
+        write_case(made, "three", "b", "MR T1 (N4)", LEFT_HANDED),
+        write_case(made, "none", "b", "ct", AXIAL),
+    ]
+    (made / "cases.tsv").write_text(HEADER + "".join(rows))
+    return made
+
+
+@pytest.fixture(scope="module")
+def loaded(folder: Path) -> dict[str, LoadedCase]:
+    return {case.name: LoadedCase(case) for case in read_cases(folder)}
+
+
+# The case list and its split
+
+
+@st.composite
+def case_lists(draw: st.DrawFn) -> list[Case]:
+    """Cases of up to three sources; several cases of a patient, and some patients in two sources."""
+    numbers = draw(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), min_size=1, max_size=40))
+    return [
+        Case(f"case {n}", source, str(patient), "CT", Path("image"), Path("mask"))
+        for n, (source, patient) in enumerate(numbers)
+    ]
+
+
+def patients(cases: list[Case], source: str | None = None) -> set[str]:
+    return {case.patient for case in cases if source in (None, case.source)}
+
+
+@unhurried
+@given(case_lists(), st.randoms(use_true_random=False))
+def test_no_patient_is_on_both_sides_whatever_the_order_of_the_cases(cases: list[Case], random: Any) -> None:
+    training, validation = split_by_patient(cases)
+    assert sorted(map(hash, training + validation)) == sorted(map(hash, cases))
+    assert not patients(training) & patients(validation)
+    shuffled = random.sample(cases, len(cases))
+    assert [set(side) for side in split_by_patient(shuffled)] == [set(training), set(validation)]
+    assert training == [case for case in cases if case in training]
+
+
+@unhurried
+@given(case_lists())
+def test_a_fifth_of_the_patients_of_each_source_is_kept_aside(cases: list[Case]) -> None:
+    own = [replace(case, patient=f"{case.source}{case.patient}") for case in cases]
+    _, validation = split_by_patient(own)
+    for source in {case.source for case in own}:
+        assert len(patients(validation, source)) == math.ceil(len(patients(own, source)) / 5)
+
+
+def test_cases_are_read_with_their_files_and_modality(folder: Path) -> None:
+    one, three, none = read_cases(folder)
+    assert (one.name, one.source, one.patient) == ("one", "a", "patient one")
+    assert one.image_path == folder / "one_image.nii.gz" and three.mask_path == folder / "three_mask.nii.gz"
+    assert [case.modality for case in (one, three, none)] == ["CT", "MR", "CT"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "does not exist"),
+        ("", "needs the columns case, source"),
+        (HEADER, "at least one row"),
+        (HEADER.replace("\tpatient", "") + "a\tb\tCT\tc\td\n", "needs the columns"),
+        (HEADER + "a\tb\tp\n", r"cases\.tsv"),  # a row that ends early
+    ],
+)
+def test_a_bad_case_list_is_said_to_be(tmp_path: Path, content: str | None, complaint: str) -> None:
+    if content is not None:
+        (tmp_path / "cases.tsv").write_text(content)
+    with pytest.raises(TrainingError, match=complaint):
+        read_cases(tmp_path)
+
+
+# Cases in memory
+
+
+def test_lesions_are_measured_in_millimetres(loaded: dict[str, LoadedCase]) -> None:
+    case = loaded["one"]
+    (lesion,) = case.lesions
+    assert lesion.volume == pytest.approx(12 * 12 * 7 * 2.5)
+    assert lesion.extent == pytest.approx(12 * 1.25)
+    middle = case.image.TransformContinuousIndexToPhysicalPoint([15.5, 13.5, 8.0])
+    assert lesion.centre == pytest.approx(middle, abs=1e-3)
+
+
+def test_components_are_numbered_and_specks_are_no_targets(loaded: dict[str, LoadedCase]) -> None:
+    case = loaded["three"]
+    labels = sitk.GetArrayFromImage(case.components)
+    assert [lesion.label for lesion in case.lesions] == [1, 2, 3]
+    assert set(np.unique(labels)) == {0, 1, 2, 3}
+    expected = {
+        frozenset([(i, j, k) for i in range(4, 10) for j in range(4, 10) for k in range(4, 8)]),
+        frozenset([(i, j, k) for i in range(20, 30) for j in range(20, 27) for k in range(3, 9)]),
+        frozenset(
+            [(i, j, k) for i in range(33, 37) for j in range(4, 9) for k in range(10, 13)]
+            + [(i, j, k) for i in range(30, 33) for j in range(9, 14) for k in range(13, 16)]
+        ),
+    }
+    found = {frozenset(map(tuple, np.argwhere(labels == n)[:, ::-1].tolist())) for n in (1, 2, 3)}
+    assert found == expected
+    for lesion in case.lesions:
+        assert lesion.volume == pytest.approx((labels == lesion.label).sum() * 2.5)
+    assert ImageGrid.of(case.components) == case.grid == ImageGrid.of(case.image)
+
+
+def test_a_smaller_volume_may_be_asked_for(folder: Path) -> None:
+    case = next(case for case in read_cases(folder) if case.name == "three")
+    assert len(LoadedCase(case, minimum_volume=10.0).lesions) == 4
+    assert len(LoadedCase(case, minimum_volume=500.0).lesions) == 1
+
+
+def test_a_case_without_lesions_has_none(loaded: dict[str, LoadedCase]) -> None:
+    assert loaded["none"].lesions == []
+    assert not sitk.GetArrayViewFromImage(loaded["none"].components).any()
+
+
+def test_the_body_is_where_the_tissue_is(loaded: dict[str, LoadedCase]) -> None:
+    body = loaded["one"].body
+    view = sitk.GetArrayViewFromImage(loaded["one"].image)
+    assert len(body) == 10 * 9 * 9  # every second slice, every fourth row and column, without the air
+    assert min(view[k, j, i] for i, j, k in body) > -300
+
+
+def test_a_mask_on_another_grid_is_refused(folder: Path, tmp_path: Path) -> None:
+    case = read_cases(folder)[0]
+    mask = sitk.ReadImage(str(case.mask_path))
+    mask.SetOrigin((0.0, 0.0, 0.0))
+    sitk.WriteImage(mask, str(tmp_path / "moved.nii.gz"))
+    with pytest.raises(TrainingError, match="case one lie on different grids"):
+        LoadedCase(replace(case, mask_path=tmp_path / "moved.nii.gz"))
+
+
+@pytest.mark.parametrize("field", ["image_path", "mask_path"])
+def test_a_case_whose_file_is_missing_is_named(folder: Path, field: str) -> None:
+    case = replace(read_cases(folder)[0], **{field: folder / "missing.nii.gz"})
+    with pytest.raises(TrainingError, match=r"missing\.nii\.gz"):
+        LoadedCase(case)
+
+
+# Samples
+
+
+def samples_of(
+    cases: dict[str, LoadedCase],
+    mix: SampleMix | None = None,
+    seed: int = 3,
+    size: int = 32,
+    **weights: float,
+) -> PatchSamples:
+    return PatchSamples(list(cases.values()), weights, size, (0.35, 6.0), seed, 1000, mix)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(a[key], b[key]) for key in ("patch", "target"))
+
+
+MIXES = {
+    "lesion": SampleMix(1, 0, 0),
+    "inserted": SampleMix(0, 1, 0),
+    "region": SampleMix(0, 0, 1),
+    "all": SampleMix(),
+}
+
+
+@pytest.mark.parametrize("kind", MIXES)
+def test_a_sample_is_a_finite_patch_and_a_target_that_is_not_empty(
+    loaded: dict[str, LoadedCase], kind: str
+) -> None:
+    samples = samples_of(loaded, MIXES[kind])
+    for index in range(12):
+        sample = samples[index]
+        assert sample["patch"].shape == sample["target"].shape == (1, 32, 32, 32)
+        assert sample["patch"].dtype == torch.float32 and sample["target"].dtype == torch.bool
+        assert torch.isfinite(sample["patch"]).all() and sample["patch"].abs().max() < 400
+        assert sample["target"].sum() >= 6
+
+
+def test_a_lesion_of_a_few_voxels_is_drawn_again(loaded: dict[str, LoadedCase]) -> None:
+    # The lesion is 12 x 15 x 14 mm.
+    samples = PatchSamples([loaded["one"]], {}, 32, (8.0, 8.0), 0, 100, MIXES["lesion"])
+    assert min(int(samples[index]["target"].sum()) for index in range(25)) >= 6
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 999), min_size=1, max_size=3), st.integers(0, 5))
+def test_a_sample_is_the_same_whenever_it_is_made(
+    loaded: dict[str, LoadedCase], indices: list[int], seed: int
+) -> None:
+    made = samples_of(loaded, seed=seed)
+    first = {index: made[index] for index in indices}
+    assert all(same(made[index], first[index]) for index in reversed(indices))
+    assert all(same(samples_of(loaded, seed=seed)[index], first[index]) for index in indices)
+
+
+def test_samples_differ_by_index_and_by_seed(loaded: dict[str, LoadedCase]) -> None:
+    made = [samples_of(loaded, seed=seed)[index] for seed in (1, 2) for index in (0, 1, 2)]
+    assert not any(same(a, b) for a, b in itertools.combinations(made, 2))
+
+
+def test_the_target_is_the_lesion_that_the_patch_shows(
+    loaded: dict[str, LoadedCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples_module, "_augment", lambda patch, modality, rng: patch)
+    samples = samples_of({"one": loaded["one"]}, MIXES["lesion"])
+    for index in range(15):  # lesion voxels are 10 deviations of noise above the others
+        patch, target = samples[index]["patch"], samples[index]["target"]
+        core = torch.from_numpy(ndimage.binary_erosion(target.numpy()[0], border_value=1))[None]
+        around = ndimage.binary_dilation(target.numpy()[0], iterations=3)
+        outside = ~torch.from_numpy(ndimage.binary_dilation(target.numpy()[0]))[None]
+        outside &= torch.from_numpy(around)[None]
+        if core.any() and outside.any():
+            assert patch[core].median() > patch[outside].median() + 0.5
+
+
+def test_a_source_without_weight_is_never_drawn(loaded: dict[str, LoadedCase]) -> None:
+    other = samples_of({"one": loaded["one"], "three": loaded["three"]}, b=0.0)
+    alone = samples_of({"one": loaded["one"], "three": loaded["three"]}, a=0.0)
+    assert samples_of(loaded, b=3.0).source_shares.tolist() == [0.25, 0.75]
+    replaced = LoadedCase(replace(loaded["one"].case, source="b"))
+    changed = samples_of({"one": loaded["one"], "three": replaced}, b=0.0)
+    assert all(same(other[index], changed[index]) for index in range(4))
+    assert not any(same(other[index], alone[index]) for index in range(4))
+
+
+def test_a_data_set_without_lesions_is_refused(loaded: dict[str, LoadedCase]) -> None:
+    with pytest.raises(TrainingError, match="lesion"):
+        samples_of({"none": loaded["none"]})
+
+
+@unhurried
+@given(seeds, st.sampled_from(["CT", "MR"]), st.integers(0, 16), st.integers(1, 7))
+def test_what_lies_outside_the_image_is_filled(seed: int, modality: str, inside: int, eighths: int) -> None:
+    rng = rng_of(seed)
+    patch = np.full((16, 16, 16), samples_module._OUTSIDE, np.float32)
+    patch[:inside] = rng.integers(-1000 if modality == "CT" else 0, 1000, (inside, 16, 16))
+    if 0 < inside < 16:  # one to seven of the eight samples of these voxels lie outside
+        patch[inside] = patch[inside - 1] + eighths / 8 * (samples_module._OUTSIDE - patch[inside - 1])
+    filled = samples_module._fill_outside(patch, rng)
+    assert np.isfinite(filled).all() and filled.min() > -2500 and filled.max() < 2500
+    assert np.array_equal(filled[:inside], patch[:inside])
+
+
+# Clicks
+
+masks = arrays(bool, (6, 5, 7))
+
+
+@unhurried
+@given(masks, masks, seeds)
+def test_a_click_lies_on_a_mistake_and_says_which(target: np.ndarray, answer: np.ndarray, seed: int) -> None:
+    click = simulate_click(target, answer, rng_of(seed))
+    if (target == answer).all():
+        assert click is None
+        return
+    assert click is not None
+    voxel, label = click
+    assert target[tuple(voxel)] != answer[tuple(voxel)]
+    assert label == target[tuple(voxel)]
+
+
+def block(*slices: tuple[int, int], size: int = 24) -> np.ndarray:
+    mask = np.zeros((size,) * 3, bool)
+    mask[tuple(slice(*s) for s in slices)] = True
+    return mask
+
+
+@unhurried
+@given(seeds)
+def test_what_is_missed_gets_a_lesion_click_and_what_is_too_much_a_background_click(seed: int) -> None:
+    target, shifted = block((4, 12), (4, 12), (4, 12)), block((4, 12), (4, 12), (8, 16))
+    first = simulate_click(target, None, rng_of(seed))
+    assert first is not None and first[1] == 1 and target[tuple(first[0])]
+    for answer, label in ((target & shifted, 1), (target | shifted, 0)):
+        click = simulate_click(target, answer, rng_of(seed))
+        assert click is not None and click[1] == label
+    assert simulate_click(target, target.copy(), rng_of(seed)) is None
+
+
+def test_mostly_the_middle_of_the_largest_mistake_is_clicked() -> None:
+    target = block((2, 14), (2, 14), (2, 14))
+    specks = block((16, 24, 2), (0, 24, 2), (0, 24, 2))
+    clicks = [simulate_click(target, specks, rng_of(seed)) for seed in range(200)]
+    middle = [np.linalg.norm(c[0] - 7.5) < 4 for c in clicks if c is not None and c[1] == 1]
+    assert 0.6 < sum(middle) / len(clicks) < 0.95
+    assert len({tuple(c[0]) for c in clicks if c is not None}) > 20  # no two people click alike
+
+
+def test_the_largest_mistake_is_clicked_though_another_is_deeper() -> None:
+    slab, cube = block((0, 2)), block((10, 15), (10, 15), (10, 15))
+    clicks = [simulate_click(slab | cube, None, rng_of(seed)) for seed in range(100)]
+    assert sum(slab[tuple(click[0])] for click in clicks if click is not None) > 85
+
+
+@unhurried
+@given(masks)
+def test_the_deepest_voxel_is_farthest_from_all_that_is_not_the_region(region: np.ndarray) -> None:
+    if not region.any():
+        return
+    outside = np.argwhere(~np.pad(region, 1)) - 1
+    depth = {
+        voxel: np.linalg.norm(outside - voxel, axis=1).min()
+        for voxel in map(tuple, np.argwhere(region).tolist())
+    }
+    assert depth[tuple(deepest_voxel(region).tolist())] == pytest.approx(max(depth.values()))
+
+
+def test_the_largest_component_counts_corners_as_touching() -> None:
+    two = block((0, 3), (0, 3), (0, 3)) | block((3, 6), (3, 6), (3, 6))
+    small = block((10, 13), (10, 13), (10, 14))
+    assert np.array_equal(largest_component(two | small), two)
+    assert not largest_component(block((0, 0))).any()
+
+
+# Losses
+
+
+def logits_of(mask: np.ndarray, certainty: float = 20.0) -> torch.Tensor:
+    return torch.from_numpy(np.where(mask, certainty, -certainty).astype(np.float32))[None, None]
+
+
+def target_of(mask: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(mask)[None, None]
+
+
+@unhurried
+@given(masks)
+def test_a_perfect_answer_costs_nothing_and_its_opposite_much(mask: np.ndarray) -> None:
+    assert float(dice_cross_entropy(logits_of(mask), target_of(mask))) == pytest.approx(0, abs=1e-4)
+    assert float(dice_cross_entropy(logits_of(~mask), target_of(mask))) > 5
+    better, worse = logits_of(mask, 2.0), logits_of(mask, 0.5)
+    assert dice_cross_entropy(better, target_of(mask)) < dice_cross_entropy(worse, target_of(mask))
+
+
+@unhurried
+@given(masks, seeds)
+def test_the_gradient_raises_the_lesion_and_lowers_the_rest(mask: np.ndarray, seed: int) -> None:
+    logits = torch.from_numpy(rng_of(seed).normal(0, 2, (1, 1, *mask.shape)).astype(np.float32))
+    logits.requires_grad_()
+    dice_cross_entropy(logits, target_of(mask)).backward()
+    assert logits.grad is not None
+    assert ((logits.grad < 0) == target_of(mask)).all()
+
+
+@unhurried
+@given(st.lists(st.tuples(masks, masks), min_size=2, max_size=3))
+def test_the_loss_of_a_batch_is_the_mean_of_its_patches(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    logits = torch.cat([logits_of(answer, 1.5) for answer, _ in pairs])
+    target = torch.cat([target_of(truth) for _, truth in pairs])
+    single = [dice_cross_entropy(logits[n : n + 1], target[n : n + 1]) for n in range(len(pairs))]
+    assert float(dice_cross_entropy(logits, target)) == pytest.approx(float(torch.stack(single).mean()), 1e-5)
+
+
+def test_dice_and_cross_entropy_weigh_the_same() -> None:
+    mask = block((0, 2), (0, 4), (0, 4), size=4)
+    unsure = torch.zeros((1, 1, 4, 4, 4))  # probability 1/2 everywhere
+    dice = 1 - (2 * 16 + 1) / (64 / 4 + 32 + 1)
+    assert float(dice_cross_entropy(unsure, target_of(mask))) == pytest.approx((dice + math.log(2)) / 2)
+
+
+@unhurried
+@given(masks, masks)
+def test_iou_is_that_of_the_voxels(answer: np.ndarray, truth: np.ndarray) -> None:
+    union = (answer | truth).sum()
+    iou = true_iou(logits_of(answer), target_of(truth))
+    assert iou.shape == (1, 1)
+    assert float(iou) == pytest.approx((answer & truth).sum() / union if union else 0)
+
+
+# Synthetic targets
+
+
+@unhurried
+@given(seeds, st.integers(3, 24))
+def test_noise_is_smooth_with_mean_0_and_deviation_1(seed: int, cells: int) -> None:
+    noise = smooth_noise(32, cells, rng_of(seed))
+    assert noise.shape == (32, 32, 32) and noise.dtype == np.float32
+    assert noise.mean() == pytest.approx(0, abs=1e-3) and noise.std() == pytest.approx(1, abs=1e-2)
+    if cells <= 8:
+        assert max(np.diff(noise, axis=axis).std() for axis in range(3)) < 0.75
+
+
+@unhurried
+@given(seeds, st.floats(2, 12))
+def test_a_grown_shape_is_one_piece_of_about_the_size_asked_for(seed: int, radius: float) -> None:
+    shape = grown_shape(32, np.array([15.2, 16.4, 14.9]), radius, rng_of(seed))
+    assert ndimage.label(shape, np.ones((3, 3, 3)))[1] == 1
+    assert 0.25 < shape.sum() / (4 / 3 * np.pi * radius**3) < 2.5
+    assert np.linalg.norm(np.argwhere(shape).mean(axis=0) - [15.2, 16.4, 14.9]) < 0.5 * radius
+
+
+@unhurried
+@given(seeds)
+def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int) -> None:
+    rng = rng_of(seed)
+    patch = (100 + 20 * smooth_noise(32, 6, rng) + rng.normal(0, 5, (32,) * 3)).astype(np.float32)
+    shape = grown_shape(32, np.array([16.0, 16.0, 16.0]), float(rng.uniform(3, 7)), rng)
+    before = patch.copy()
+    changed = insert_lesion(patch, shape, rng)
+    assert changed.dtype == np.float32 and np.isfinite(changed).all() and np.array_equal(patch, before)
+    near = ndimage.binary_dilation(shape, np.ones((3, 3, 3)), iterations=5)
+    assert np.array_equal(changed[~near], patch[~near])
+    difference = np.abs(changed - patch)
+    assert (
+        difference[shape].mean() > 5 * difference[near & ~ndimage.binary_dilation(shape, iterations=2)].mean()
+    )
+
+
+@unhurried
+@given(seeds, st.tuples(*[st.integers(6, 25)] * 3))
+def test_a_coherent_region_is_one_piece_of_like_brightness_round_its_seed(
+    seed: int, place: tuple[int, int, int]
+) -> None:
+    rng = rng_of(seed)
+    patch = (100 * smooth_noise(32, 4, rng)).astype(np.float32)
+    region = coherent_region(patch, np.array(place), rng)
+    if region is None:
+        return
+    assert region[place] and ndimage.label(region, np.ones((3, 3, 3)))[1] == 1
+    assert 40 <= region.sum() <= 0.2 * region.size
+    assert patch[region].std() < patch.std()
+
+
+def test_a_coherent_region_that_leaves_the_patch_reaches_its_border() -> None:
+    patch = np.zeros((32, 32, 32), np.float32)
+    patch[:, 10:22, 10:22] = 100  # a vessel that crosses the patch
+    found = [coherent_region(patch, np.array([16, 16, 16]), rng_of(seed)) for seed in range(30)]
+    regions = [region for region in found if region is not None]
+    assert len(regions) > 5
+    assert all(region[0].any() and region[-1].any() for region in regions)
+
+
+def test_there_is_no_region_in_a_patch_of_one_value() -> None:
+    assert coherent_region(np.full((32,) * 3, 7, np.float32), np.array([16, 16, 16]), rng_of(0)) is None
+
+
+# The answers to a series of clicks
+
+
+@unhurried
+@given(arrays(bool, (8, 8, 8)))
+def test_a_given_mask_becomes_logits_of_its_share_in_each_cell(mask: np.ndarray) -> None:
+    logits = mask_to_logits(mask, 4).numpy()
+    share = mask.reshape(4, 2, 4, 2, 4, 2).mean(axis=(1, 3, 5))
+    assert logits == pytest.approx(12 * share - 6, abs=1e-4)
+
+
+@unhurried
+@given(seeds)
+def test_a_mask_to_start_from_is_wrong_but_near_the_lesion(seed: int) -> None:
+    truth = block((0, 6), (8, 16), (20, 32), size=32)[None]  # it leaves the patch on two sides
+    prompts, starts = trainer_module._starting_masks(truth, 16, rng_of(seed))
+    assert prompts.shape == (1, 1, 16, 16, 16) and len(starts) == 1
+    if starts[0] is None:
+        assert not prompts.any()
+        return
+    assert starts[0].any() and (starts[0] != truth[0]).any()
+    assert torch.equal(prompts[0, 0], mask_to_logits(starts[0], 16))
+    near = ndimage.binary_dilation(truth[0], np.ones((3, 3, 3)), iterations=4)
+    assert not (starts[0] & ~near).any()
+
+
+def test_a_sixth_of_the_series_start_from_a_mask() -> None:
+    truth = np.repeat(block((8, 20), (8, 20), (8, 20))[None], 300, axis=0)
+    _, starts = trainer_module._starting_masks(truth, 12, rng_of(0))
+    assert 25 <= sum(start is not None for start in starts) <= 70
+
+
+class Knows:
+    """Stands for a network that gives a fixed answer, and notes what it was asked."""
+
+    detail_branch = None
+
+    def __init__(self, logits: torch.Tensor, all_clicks: bool) -> None:
+        self.config = replace(TINY, patch_size=32, token_size=8, all_clicks=all_clicks)
+        self.logits = logits
+        self.asked: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+
+    def look(self, patch: torch.Tensor) -> PatchFeatures:
+        return PatchFeatures(patch, ())
+
+    def segment(self, features: Any, coords: Any, labels: Any, mask_logits: Any) -> Segmentation:
+        self.asked.append((coords, labels, mask_logits))
+        small = torch.nn.functional.avg_pool3d(self.logits, 2)
+        return Segmentation(self.logits, small, true_iou(self.logits, self.logits > 0), small)
+
+
+@pytest.mark.parametrize("all_clicks", [True, False])
+def test_a_finished_answer_gets_no_further_clicks(all_clicks: bool) -> None:
+    mask = block((8, 20), (8, 20), (8, 20), size=32)
+    network = Knows(logits_of(mask), all_clicks)
+    losses, dices = click_losses(network, logits_of(mask), target_of(mask), 3, rng_of(1))  # type: ignore[arg-type]
+    assert len(losses) == len(dices) == len(network.asked) == 3
+    assert max(float(loss) for loss in losses) < 1e-3 and dices == pytest.approx([1, 1, 1])
+    assert [labels.tolist() for _, labels, _ in network.asked] == (
+        [[[1]], [[1, -1]], [[1, -1, -1]]] if all_clicks else [[[1]], [[-1]], [[-1]]]
+    )
+    first = network.asked[0][0][0, 0].int().tolist()
+    assert mask[tuple(first)]
+
+
+def test_each_click_corrects_the_answer_before_it() -> None:
+    target, answer = block((8, 20), (8, 20), (8, 20), size=32), block((8, 24), (8, 20), (8, 20), size=32)
+    network = Knows(logits_of(answer, 3.0), all_clicks=False)
+    click_losses(network, logits_of(target), target_of(target), 4, rng_of(2))  # type: ignore[arg-type]
+    (_, label, prompt), *later = network.asked
+    assert label.tolist() == [[1]] and not prompt.any() and later
+    for coords, labels, prompt in later:
+        assert labels.tolist() == [[0]] and coords[0, 0, 0] >= 20
+        assert torch.equal(prompt, torch.nn.functional.avg_pool3d(logits_of(answer, 3.0), 2))
+
+
+def test_up_to_the_most_clicks_are_made_mostly_all() -> None:
+    mask = block((8, 20), (8, 20), (8, 20), size=32)
+    network = Knows(logits_of(~mask), all_clicks=False)
+    made = [
+        len(click_losses(network, logits_of(mask), target_of(mask), 3, rng_of(seed))[0])  # type: ignore[arg-type]
+        for seed in range(24)
+    ]
+    assert set(made) == {1, 2, 3} and made.count(3) > 12
+
+
+# The configuration
+
+
+def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "data: ../data\noutput: /elsewhere\nminutes: 5\nmix: {region: 0}\nsource_weights: {sts: 2}\n"
+    )
+    config = TrainingConfig.read(path)
+    assert (config.data, config.output) == (tmp_path / "../data", Path("/elsewhere"))
+    assert (config.minutes, config.architecture, config.mix) == (5, "msam-compact", SampleMix(region=0))
+    assert config.source_weights == {"sts": 2}
+
+
+def test_the_example_configuration_is_one() -> None:
+    config = TrainingConfig.read(Path(__file__).parents[1] / "configs" / "default.yaml")
+    assert config.architecture in CONFIGURATIONS
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "cannot be read"),
+        ("data: .\noutput: out\ncolour: blue\n", "colour"),
+        ("data: .\noutput: out\nmix: {lesions: 1}\n", "lesions"),
+        ("data: .\n", "output"),
+        ("data: .\noutput: out\nminutes: 0\n", "minutes"),
+        (
+            "data: .\noutput: out\narchitecture: msam-gigantic\n",
+            r"no architecture 'msam-gigantic'.*msam-compact",
+        ),
+        ("data: [\n", r"config\.yaml is not a training configuration"),
+        ("", r"config\.yaml is not a training configuration"),
+        (b"data: \xff\xfe\n", r"config\.yaml"),
+        ("data: .\noutput: out\nmix: {lesion: 0, inserted: 0, region: 0}\n", "mix"),
+        ("data: .\noutput: out\npatch_spacings: [3, 1]\n", "patch_spacings"),
+        ("data: .\noutput: out\nsource_weights: {sts: -1}\n", "source_weights"),
+    ],
+)
+def test_a_bad_configuration_is_said_to_be(
+    tmp_path: Path, content: str | bytes | None, complaint: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TrainingError, match=complaint):
+        TrainingConfig.read(path)
+
+
+# The trainer
+
+
+class Clock:
+    """Time that passes a second a step, however long a step takes."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    step = Trainer._step
+
+    def timed_step(trainer: Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        result = step(trainer, batch)
+        made.now += 1
+        return result
+
+    monkeypatch.setattr(trainer_module, "time", made)
+    monkeypatch.setattr(Trainer, "_step", timed_step)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Small architectures to train, on the CPU, with as many threads as before."""
+    plain = replace(TINY, lora_rank=0, encoder_depth=2, all_clicks=True)
+    monkeypatch.setitem(CONFIGURATIONS, "tiny", plain)
+    monkeypatch.setitem(CONFIGURATIONS, "tiny with detail", replace(plain, detail_width=8))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def training_folder(folder: Path, tmp_path: Path) -> Path:
+    """The data folder with enough patients that some are left to train with."""
+    rows = (folder / "cases.tsv").read_text().splitlines()[1:]
+    copies = [row.replace("patient", f"patient {n}") for n in range(2) for row in rows]
+    lines = [row.replace("\t", f" {n}\t", 1) for n, row in enumerate(copies)]
+    table = "\n".join(
+        "\t".join([*cells[:4], *(str(folder / cell) for cell in cells[4:])])
+        for cells in (line.split("\t") for line in lines)
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cases.tsv").write_text(HEADER + table + "\n")
+    return tmp_path / "data"
+
+
+def config_of(data: Path, output: Path, architecture: str = "tiny", **values: Any) -> TrainingConfig:
+    options: dict[str, Any] = {"workers": 0, "clicks": 2, "learning_rate": 1e-2, "average": 0.9} | values
+    return TrainingConfig(data=data, output=output, architecture=architecture, **options)
+
+
+def quiet(line: str) -> None:
+    """Log nothing."""
+
+
+@pytest.mark.parametrize(("architecture", "steps"), [("tiny", 40), ("tiny with detail", 24)])
+def test_the_loss_of_a_repeated_lesion_goes_down(tmp_path: Path, architecture: str, steps: int) -> None:
+    target = block((9, 23), (8, 21), (10, 24), size=32)
+    patch = rng_of(0).normal(0, 0.3, target.shape) + target
+    batch = {"patch": torch.from_numpy(patch.astype(np.float32))[None, None], "target": target_of(target)}
+    trainer = Trainer(config_of(tmp_path, tmp_path, architecture, learning_rate=2e-2), quiet)
+    trainer.network.train()
+    results = [trainer._step(batch) for _ in range(steps)]
+    assert trainer.progress.step == steps
+    losses = [result["loss"] for result in results]
+    assert np.mean(losses[-4:]) < 0.65 * np.mean(losses[:4])
+    # The average follows the weights, behind them.
+    weights = trainer.network.state_dict()["image_encoder.patch_embed.proj.weight"]
+    average = trainer.average["image_encoder.patch_embed.proj.weight"]
+    fresh = Trainer(config_of(tmp_path, tmp_path, architecture), quiet)
+    start = fresh.network.state_dict()["image_encoder.patch_embed.proj.weight"]
+    assert 0 < (average - start).norm() < (weights - start).norm()
+
+
+def test_the_learning_rate_warms_up_and_falls_with_the_budget_that_is_spent(tmp_path: Path) -> None:
+    trainer = Trainer(config_of(tmp_path, tmp_path, "tiny with detail", minutes=1), quiet)
+
+    def rates(step: int, seconds: float) -> set[float]:
+        trainer.progress = trainer_module.Progress(step, seconds)
+        trainer._set_learning_rate()
+        return {round(group["lr"], 9) for group in trainer.optimizer.param_groups}
+
+    assert rates(1000, 0) == {1e-2, 5e-3}  # the convolutions and the transformers
+    assert rates(74, 0) == {5e-3, 2.5e-3}
+    assert rates(1000, 60) == rates(1000, 90) == {2e-4, 1e-4}
+    assert rates(1000, 30) == {5.1e-3, 2.55e-3}
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
+    trainer = Trainer(config_of(tmp_path, tmp_path), quiet)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("nan"))
+    batch = {"patch": torch.zeros(1, 1, 32, 32, 32), "target": target_of(block((8, 20), size=32))}
+    with pytest.raises(TrainingError, match="step 0 is not finite"):
+        trainer._step(batch)
+
+
+def state_of(output: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(output / "checkpoint.pt", weights_only=True)
+    return state
+
+
+def leaves(state: Any) -> list[Any]:
+    if isinstance(state, dict):
+        return [leaf for key in sorted(state, key=str) for leaf in leaves(state[key])]
+    return [leaf for value in state for leaf in leaves(value)] if isinstance(state, list) else [state]
+
+
+def assert_same_state(a: dict[str, Any], b: dict[str, Any]) -> None:
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        assert torch.equal(x, y) if isinstance(x, torch.Tensor) else x == y
+
+
+STEPS = 7
+BUDGET = {"minutes": (STEPS - 0.5) / 60, "checkpoint_minutes": 1.5 / 60}  # a checkpoint every two steps
+
+
+def stopped_before(step: int, error: type[BaseException]) -> Callable[..., dict[str, float]]:
+    timed_step = Trainer._step
+
+    def stop(trainer: Trainer, batch: dict[str, torch.Tensor]) -> dict[str, float]:
+        if trainer.progress.step == step:
+            raise error
+        return timed_step(trainer, batch)
+
+    return stop
+
+
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    training_folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trainer(config_of(training_folder, tmp_path / "whole", **BUDGET), quiet).run()
+    whole = state_of(tmp_path / "whole")
+    assert whole["progress"] == {"step": STEPS, "seconds": STEPS}
+
+    config = config_of(training_folder, tmp_path / "parts", **BUDGET)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "_step", stopped_before(5, KeyboardInterrupt))
+        Trainer(config, quiet).run()
+    assert state_of(tmp_path / "parts")["progress"]["step"] == 4
+    torch.manual_seed(99)  # another process has other random numbers
+    lines: list[str] = []
+    Trainer(config, lines.append).run()
+    assert lines[0] == "resumed at step 4, 0.1 minutes"
+    assert_same_state(state_of(tmp_path / "parts"), whole)
+    names = [tmp_path / run / "weights.safetensors" for run in ("whole", "parts")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
+        "checkpoint.pt",
+        "log.csv",
+        "weights.safetensors",
+    ]
+
+
+def test_a_run_leaves_averaged_weights_and_a_log(training_folder: Path, tmp_path: Path, clock: Clock) -> None:
+    config = config_of(training_folder, tmp_path / "run", minutes=2.5 / 60)
+    lines: list[str] = []
+    Trainer(config, lines.append).run()
+    network = read_network(tmp_path / "run" / "weights.safetensors")
+    assert network.config == CONFIGURATIONS["tiny"]
+    average = state_of(tmp_path / "run")["average"]
+    for name, value in network.state_dict().items():
+        assert torch.allclose(value, average[name], rtol=1e-3, atol=1e-4)
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert list(row) == ["step", "minutes", "loss", "dice_first", "dice_last"]
+    assert (row["step"], row["minutes"]) == ("3", "0.05") and 0 < float(row["loss"]) < 2
+    assert lines[0].startswith("4 cases, 7 lesions, ") and lines[-1].startswith("step 3  minutes 0.05  loss ")
+
+
+def test_a_run_whose_budget_is_spent_is_left_as_it_is(
+    training_folder: Path, tmp_path: Path, clock: Clock
+) -> None:
+    config = config_of(training_folder, tmp_path / "run", minutes=1.5 / 60)
+    Trainer(config, quiet).run()
+    before = state_of(tmp_path / "run")
+    Trainer(config, quiet).run()
+    assert_same_state(state_of(tmp_path / "run"), before)
+
+
+def test_the_seed_decides_the_first_weights(tmp_path: Path) -> None:
+    first, same_seed, other = (
+        Trainer(config_of(tmp_path, tmp_path, seed=seed), quiet).network.state_dict() for seed in (1, 1, 2)
+    )
+    assert_same_state(first, same_seed)
+    assert not torch.equal(*(s["image_encoder.patch_embed.proj.weight"] for s in (first, other)))
+
+
+@pytest.mark.parametrize("damage", ["cut", "other network", "no checkpoint"])
+def test_a_checkpoint_that_does_not_fit_is_refused_and_kept(
+    training_folder: Path, tmp_path: Path, damage: str
+) -> None:
+    trainer = Trainer(config_of(training_folder, tmp_path), quiet)
+    trainer.save()
+    path = tmp_path / "checkpoint.pt"
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    if damage == "no checkpoint":
+        torch.save({"network": {}}, path)
+    before = path.read_bytes()
+    architecture = "tiny with detail" if damage == "other network" else "tiny"
+    with pytest.raises(TrainingError, match="move it away") as caught:
+        Trainer(config_of(training_folder, tmp_path, architecture), quiet).run()
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+# Real cases
+
+
+def test_the_real_cases_split_and_give_samples(data_folder: Path) -> None:
+    cases = read_cases(data_folder)
+    assert len(cases) > 400 and {case.modality for case in cases} == {"CT", "MR"}
+    training, validation = split_by_patient(cases)
+    assert not patients(training) & patients(validation)
+    for source in ("sts", "lidc", "ms"):
+        assert len(patients(validation, source)) == math.ceil(len(patients(cases, source)) / 5)
+        assert patients(training, source)
+    nodule = LoadedCase(next(case for case in training if case.source == "lidc"))
+    assert nodule.lesions and nodule.lesions[0].volume >= 60
+    samples = PatchSamples([nodule], {}, 64, (0.35, 6.0), seed=0, length=10)
+    for index in range(3):
+        sample = samples[index]
+        assert torch.isfinite(sample["patch"]).all() and 6 <= sample["target"].sum() < 64**3 / 2
