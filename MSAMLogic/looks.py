@@ -17,9 +17,9 @@ from scipy import ndimage
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.predictor import Answer, Capabilities, FloatArray
 
-# A lesion should fill about half of a patch: its edge is then as fine as the patch allows, and there is
-# room for context and growth.
-_WANTED_FILL = 0.5
+# A lesion should fill somewhat less than half of a patch: its edge is then nearly as fine as the patch
+# allows, and there is room for context and growth.
+_WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
@@ -161,6 +161,35 @@ def better_grid(
         centre = np.clip(centre, np.asarray(click) - reach, np.asarray(click) + reach)
     x, y, z = (float(v) for v in centre)
     return PatchGrid((x, y, z), spacing, n, grid.axes)
+
+
+def joint_grid(looks: Sequence[Look], point: Point, capabilities: Capabilities) -> PatchGrid | None:
+    """Return a patch that shows a lesion and a point outside its patches, or None when none can.
+
+    Only for a network that may look coarser: the point can then turn out to belong to the lesion.
+    """
+    corners = [point]
+    for look in looks:
+        extent = lesion_extent(look)
+        if extent is not None:
+            box = np.array(np.meshgrid(*zip(extent.low, extent.high, strict=True))).reshape(3, -1).T
+            corners.extend((float(x), float(y), float(z)) for x, y, z in look.grid.world(box))
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    wanted = float((high - low).max()) / (0.7 * capabilities.patch_size)
+    levels = [s for s in capabilities.spacings if s >= max(wanted, looks[0].grid.spacing)]
+    if len(capabilities.spacings) == 1 or not levels:
+        return None
+    x, y, z = (float(v) for v in (low + high) / 2)
+    return PatchGrid((x, y, z), levels[0], capabilities.patch_size, looks[0].grid.axes)
+
+
+def is_connected(look: Look, points: Sequence[Point]) -> bool:
+    """Whether all points (LPS millimetres) lie in, or within two cells of, one part of a look's mask."""
+    labels, _ = ndimage.label(ndimage.binary_dilation(look.logits > 0, iterations=1))
+    cells = np.floor(look.answer_grid.voxels(np.asarray(points)) + 0.5).astype(int)
+    parts = [labels[tuple(slice(max(0, c - 1), c + 2) for c in cell)] for cell in cells]
+    common = set(np.unique(parts[0])).intersection(*(np.unique(part) for part in parts[1:]))
+    return bool(common - {0})
 
 
 def next_grids(look: Look, extent: Extent) -> list[PatchGrid]:

@@ -28,6 +28,8 @@ from MSAMLogic.looks import (
     covered,
     first_grid,
     fused_mask,
+    is_connected,
+    joint_grid,
     lesion_extent,
     mask_prompt,
     next_grids,
@@ -170,15 +172,14 @@ class InteractiveSession:
                 "The first click of a lesion must be positive: there is no mask yet that a background "
                 "click could correct. Click the lesion first."
             )
-        index = next(
-            (n for n, lesion in _latest_first(state.lesions) if _is_inside(lesion, click.point)), None
-        )
-        if index is not None:
-            lesion = self._refined(image, state.lesions[index], click)
-            lesions = (*state.lesions[:index], *state.lesions[index + 1 :], lesion)
+        known = _lesion_at(state.lesions, click.point)
+        if known is not None and _is_inside(known, click.point):
+            lesion: _Lesion | None = self._refined(image, known, click)
         else:
-            lesion = self._found(image, click)
-            lesions = (*state.lesions, lesion)
+            lesion = self._extended(image, known, click) if known is not None else None
+            known = known if lesion is not None else None
+        others = tuple(other for other in state.lesions if other is not known)
+        lesions = (*others, lesion if lesion is not None else self._found(image, click))
         return self._go_to(replace(state, clicks=(*state.clicks, click), lesions=lesions), click.point)
 
     def set_mask(self, mask: sitk.Image) -> sitk.Image:
@@ -313,6 +314,19 @@ class InteractiveSession:
             hidden = VoxelSet.of(kept, hidden.region)
         hidden = hidden.union(self._given_part(look.grid, click))
         return self._lesion(clicks, self._further_looks(image, looks, clicks), hidden)
+
+    def _extended(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion | None:
+        """Return a lesion that goes on as far as a click outside its patches, or None if it does not."""
+        grid = joint_grid(lesion.looks, click.point, self._predictor.capabilities)
+        if grid is None or not click.positive:
+            return None
+        clicks = (*lesion.clicks, click)
+        prompt = transfer_prompt(lesion.looks, grid, self._predictor.capabilities.prompt_size)
+        look = self._answer(image, grid, clicks, prompt)
+        if not is_connected(look, [c.point for c in clicks if c.positive]):
+            return None
+        hidden = lesion.hidden.union(self._given_part(look.grid, click))
+        return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
 
     def _look(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray) -> Look:
         """Look at a patch, then coarser or finer as the answer demands."""
@@ -480,8 +494,10 @@ class InteractiveSession:
         return (x, y, z)
 
 
-def _latest_first(lesions: Sequence[_Lesion]) -> list[tuple[int, _Lesion]]:
-    return list(reversed(list(enumerate(lesions))))
+def _lesion_at(lesions: Sequence[_Lesion], point: Point) -> _Lesion | None:
+    """Return the lesion in whose patches a point lies deepest, or to whose patches it is nearest."""
+    looked_at = [lesion for lesion in lesions if lesion.looks]
+    return max(looked_at, key=lambda x: max(look.grid.margin(point) for look in x.looks), default=None)
 
 
 def _is_inside(lesion: _Lesion, point: Point) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, oblique
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, extract_patch, lps_from_ras
 
-unhurried = settings(max_examples=60, deadline=None)
+unhurried = settings(max_examples=100, deadline=None)
 
 coordinates = st.floats(-500, 500)
 points = st.tuples(coordinates, coordinates, coordinates)
@@ -154,18 +155,31 @@ def test_an_image_ends_at_the_faces_of_its_outer_voxels(
 
 
 @unhurried
-@given(image_grids(12), patches, st.tuples(*[st.floats(-0.2, 1.2)] * 3))
+@given(
+    directions(),
+    st.tuples(*[st.floats(0.3, 2)] * 3),
+    st.builds(PatchGrid, points, st.floats(1, 6), st.integers(1, 5), directions()),
+    st.tuples(*[st.floats(-0.2, 1.2)] * 3),
+)
 def test_the_region_of_a_patch_holds_every_voxel_whose_centre_lies_in_it(
-    grid: ImageGrid, patch: PatchGrid, place: tuple[float, ...]
+    direction: tuple[float, ...], spacing: tuple[float, ...], patch: PatchGrid, place: tuple[float, ...]
 ) -> None:
-    patch = PatchGrid(grid.point(np.array(place) * grid.size), patch.spacing, patch.size, patch.axes)
+    frame = ImageGrid((12, 12, 12), (0.0, 0.0, 0.0), spacing, direction)
+    # The patch lies somewhere in or beside the image.
+    i, j, k = np.array(patch.centre) - frame.point(np.array(place) * 12)
+    grid = replace(frame, origin=(float(i), float(j), float(k)))
     region = grid.region_of(patch)
     indices = np.array(list(itertools.product(*map(range, grid.size))))
-    centres = np.array([grid.point(index) for index in indices])
-    voxels = patch.voxels(centres)
+    voxels = patch.voxels(np.array([grid.point(index) for index in indices]))
     inside = np.all((voxels >= -0.5) & (voxels <= patch.size - 0.5), axis=1)
     assert {tuple(map(int, index)) for index in indices[inside]} <= voxels_of(region)
     assert region.intersection(grid.whole) == region or region.empty
+
+
+def test_voxels_whose_centre_lies_on_the_face_of_a_patch_belong_to_its_region() -> None:
+    grid = ImageGrid((20, 20, 20), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), AXIAL)
+    region = grid.region_of(PatchGrid((5.0, 6.0, 7.0), 2.0, 2))
+    assert voxels_of(Region((3, 4, 5), (8, 9, 10))) <= voxels_of(region)
 
 
 @unhurried

@@ -75,6 +75,14 @@ def test_a_single_voxel_above_zero_is_no_foreground() -> None:
     assert normalise(patch, "CT").std() == pytest.approx(1, abs=1e-4)
 
 
+def test_a_handful_of_voxels_above_zero_is_no_foreground_and_a_lesion_is() -> None:
+    patch = np.random.default_rng(0).integers(-900, -700, (16, 16, 16)).astype(np.float32)
+    patch[0, 0, :3] = 10, 20, 30
+    assert normalise(patch, "CT").std() == pytest.approx(1, abs=1e-4)
+    patch[:3, :3, :3] = np.arange(1, 28).reshape(3, 3, 3)
+    assert normalise(patch, "CT")[:3, :3, :3].std() == pytest.approx(1, abs=1e-4)
+
+
 @unhurried
 @given(st.floats(-2000, 2000, width=32), st.sampled_from(["CT", "MR"]))
 def test_a_constant_patch_becomes_zeros(value: float, modality: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -113,6 +114,15 @@ def test_half_an_image_is_refused(tmp_path: Path, suffix: str, compressed: bool)
         path.write_bytes(whole[:length])
         with pytest.raises(ImageError, match="cannot be read"):
             read_image(path)
+
+
+def test_a_nifti_that_was_packed_in_parts_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(a_scan(), str(path))
+    content = gzip.decompress(path.read_bytes())
+    # As bgzip and parallel packers do; the last part may be empty.
+    path.write_bytes(b"".join(gzip.compress(part) for part in (content[:900], content[900:], b"")))
+    assert_same(read_image(path), a_scan())
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, balls, centroid, middle, oblique, volume
 from predictors import ThresholdPredictor
+from scipy import ndimage
 
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid
@@ -499,3 +500,28 @@ def test_a_lesion_that_grows_moves_to_a_coarser_patch() -> None:
     mask = array(session.mask) > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85
     assert len(session.clicks) == 2
+
+
+def test_a_click_on_the_far_end_of_a_lesion_extends_it() -> None:
+    grid = {"size": (150, 70, 70), "origin": (0.0, 0.0, 0.0)}
+    ends = (30.0, 35.0, 35.0), (120.0, 35.0, 35.0)
+    image = balls(centres=[(float(x), 35.0, 35.0) for x in range(30, 121, 6)], radius=16, **grid)
+    session, _ = started(image, Capabilities(32, 16, (0.75, 1.5, 3.0, 6.0), 0.75, all_clicks=True))
+    session.click(ends[0])
+    session.click(ends[1])
+    truth = sitk.GetArrayViewFromImage(image) > 50
+    mask = array(session.mask) > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.8  # at 6 mm a voxel
+    assert ndimage.label(mask)[1] == 1
+
+
+def test_a_click_far_from_a_lesion_finds_another() -> None:
+    near, far = (20.0, 20.0, 20.0), (80.0, 80.0, 80.0)
+    image = balls(size=(100, 100, 100), origin=(0, 0, 0), centres=[near, far])
+    session, _ = started(image, Capabilities(32, 16, (0.75, 1.5, 3.0, 6.0), 0.75, all_clicks=True))
+    session.click(near)
+    first = array(session.mask)
+    session.click(far)
+    both = array(session.mask)
+    assert (both[:50, :50, :50] == first[:50, :50, :50]).all()
+    assert both[50:, 50:, 50:].any()
