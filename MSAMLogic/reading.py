@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import math
+import zlib
 from pathlib import Path
 
 import SimpleITK as sitk
@@ -64,5 +66,19 @@ def _check_whole(path: Path) -> None:
         # The last four bytes of a gzip file are the length of its content, modulo 2**32.
         length = int.from_bytes(file.read(), "little") if is_compressed else file.tell()
     surplus = (length - expected) % 2**32 if is_compressed else length - expected
-    if not _NIFTI_HEADER <= surplus < 2**20:
+    if is_compressed and not _NIFTI_HEADER <= surplus < 2**20:  # those of the last part, where it has several
+        surplus = _unpacked_length(path) - expected
+    if surplus < _NIFTI_HEADER:
         raise ImageError(f"'{path.name}' cannot be read: it ends early or is damaged; copy it again.")
+
+
+def _unpacked_length(path: Path) -> int:
+    """Return the length of a gzip file's content; 0 when it ends early or is damaged."""
+    length = 0
+    try:
+        with gzip.open(path) as file:
+            while block := file.read(2**20):
+                length += len(block)
+    except (EOFError, OSError, zlib.error):
+        return 0
+    return length

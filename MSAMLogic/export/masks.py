@@ -17,7 +17,7 @@ from MSAMLogic.export.segmentation_nrrd import check_is_mask, write_segmentation
 from MSAMLogic.files import atomic_path
 
 _PLAIN_FORMATS = (".nrrd", ".nii", ".nii.gz", ".mha")
-_NIFTI_HEADER = 348  # bytes
+_NIFTI_HEADER = 352  # bytes, with the four that say whether an extension follows
 MASK_FORMATS = (".seg.nrrd", *_PLAIN_FORMATS)
 
 

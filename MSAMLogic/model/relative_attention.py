@@ -115,13 +115,13 @@ class RelativeAttention(nn.Module):
         return bias.flatten(5, 7).flatten(2, 4)
 
     def _log_padding_mass(self, terms: PositionTerms) -> Tensor:
-        """Return ``log m`` of the padding for every real query, shape (B, heads, g³), float32.
+        """Return ``log m`` of the padding for every real query, shape (B, heads, g³), at least float32.
 
         For ``kw`` in the padding every (kd, kh) is padding; for a real ``kw`` it is all pairs without
         the real ones. Written as a sum of positive parts, so nothing cancels.
         """
         g = self.grid_size
-        a, b, c = (term.float() for term in terms)
+        a, b, c = (term.to(torch.promote_types(term.dtype, torch.float32)) for term in terms)
         all_c = c.logsumexp(dim=4)
         padding_kw = b[..., g:].logsumexp(dim=4) + all_c[..., g:]
         real_b, padded_b = b[..., :g, :g].logsumexp(dim=4), b[..., g:, :g].logsumexp(dim=4)

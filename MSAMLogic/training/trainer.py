@@ -342,7 +342,7 @@ def _starting_masks(
 ) -> tuple[Tensor, list[np.ndarray[Any, Any] | None]]:
     """Return the first mask prompt of each patch and the mask that it stands for.
 
-    Mostly there is none. Sometimes a reader corrects a given mask: a shifted, cut or swollen truth.
+    Mostly there is none. Sometimes a reader corrects a given mask: a shifted and sometimes cut truth.
     """
     prompts, masks = [], []
     for region in truth:
