@@ -900,3 +900,13 @@ def test_the_real_cases_split_and_give_samples(data_folder: Path) -> None:
     for index in range(3):
         sample = samples[index]
         assert torch.isfinite(sample["patch"]).all() and 6 <= sample["target"].sum() < 64**3 / 2
+
+
+def test_a_run_can_start_from_given_weights(training_folder: Path, tmp_path: Path, clock: Clock) -> None:
+    Trainer(config_of(training_folder, tmp_path / "first", minutes=1.5 / 60), quiet).run()
+    weights = tmp_path / "first" / "weights.safetensors"
+    config = config_of(training_folder, tmp_path / "second").model_copy(
+        update={"start": str(weights), "seed": 5}
+    )
+    expected = read_network(weights).state_dict()
+    assert_same_state(Trainer(config, quiet).network.state_dict(), expected)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
+from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.training.cases import LoadedCase, read_cases, split_by_patient
@@ -40,6 +41,8 @@ class TrainingConfig(BaseModel):
         data: folder with a ``cases.tsv``; relative to the configuration file.
         output: folder for checkpoints, log and weights; relative to the configuration file.
         architecture: a name of :data:`MSAMLogic.model.CONFIGURATIONS`.
+        start: weights to start from, a name of the registry or a path, in place of random ones; they
+            decide the architecture.
         minutes: wall-clock budget over all resumed runs.
         batch_size: patches a step.
         clicks: most clicks a patch; each step draws 1 to this many.
@@ -60,6 +63,7 @@ class TrainingConfig(BaseModel):
     data: Path
     output: Path
     architecture: str = "msam-compact"
+    start: str | None = None
     minutes: float = Field(default=60, gt=0)
     batch_size: int = Field(default=2, ge=1)
     clicks: int = Field(default=4, ge=1)
@@ -143,7 +147,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = build_model(config.architecture)
+        network = load_network(config.start) if config.start else build_model(config.architecture)
         self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
