@@ -472,11 +472,25 @@ def test_noise_is_smooth_with_mean_0_and_deviation_1(seed: int, cells: int) -> N
 
 @unhurried
 @given(seeds, st.floats(2, 12))
-def test_a_grown_shape_is_one_piece_of_about_the_size_asked_for(seed: int, radius: float) -> None:
+def test_a_grown_shape_is_one_piece(seed: int, radius: float) -> None:
     shape = grown_shape(32, np.array([15.2, 16.4, 14.9]), radius, rng_of(seed))
     assert ndimage.label(shape, np.ones((3, 3, 3)))[1] == 1
-    assert 0.25 < shape.sum() / (4 / 3 * np.pi * radius**3) < 2.5
-    assert np.linalg.norm(np.argwhere(shape).mean(axis=0) - [15.2, 16.4, 14.9]) < 0.5 * radius
+
+
+def test_grown_shapes_are_about_as_large_as_asked_for_and_round_their_place() -> None:
+    # The noise that warps a surface has no bound, so this holds for most shapes, not for each.
+    centre = np.array([15.2, 16.4, 14.9])
+    sizes, offsets = [], []
+    for seed in range(60):
+        radius = 2 + seed % 10
+        shape = grown_shape(32, centre, radius, rng_of(seed))
+        sizes.append(shape.sum() / (4 / 3 * np.pi * radius**3))
+        offsets.append(np.linalg.norm(np.argwhere(shape).mean(axis=0) - centre) / radius)
+    assert 0.8 < np.median(sizes) < 1.25 and np.median(offsets) < 0.2
+    assert (
+        np.mean((np.array(sizes) > 0.5) & (np.array(sizes) < 2)) > 0.9
+        and np.mean(np.array(offsets) < 0.5) > 0.9
+    )
 
 
 @unhurried
