@@ -125,8 +125,9 @@ class TorchPredictor:
         prompt_tensor = torch.from_numpy(np.asarray(prompt, np.float32))[None, None]
 
         def run() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            on_device = type(features)(
-                features.embedding.to(self.device), tuple(level.to(self.device) for level in features.detail)
+            on_device = features._replace(
+                embedding=features.embedding.to(self.device),
+                detail=tuple(level.to(self.device) for level in features.detail),
             )
             clicks = (
                 coord_tensor.to(self.device),

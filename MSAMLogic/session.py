@@ -394,7 +394,11 @@ class InteractiveSession:
         if grid in self._features:
             self._features.move_to_end(grid)
             return self._features[grid]
-        features = self._predictor.encode(normalise(self._patch(image, grid), self._modality))
+        return self._encode(grid, self._patch(image, grid))
+
+    def _encode(self, grid: PatchGrid, patch: FloatArray) -> Any:
+        """Return the features of a patch and keep them."""
+        features = self._predictor.encode(normalise(patch, self._modality))
         self._features[grid] = features
         while len(self._features) > _KEPT_EMBEDDINGS:
             self._features.popitem(last=False)
@@ -410,8 +414,12 @@ class InteractiveSession:
         if first in self._features:
             return first
         for spacing in capabilities.spacings:
+            if spacing < first.spacing:
+                continue
             grid = replace(first, spacing=spacing)
-            if spacing >= first.spacing and np.ptp(self._patch(image, grid)):
+            patch = self._patch(image, grid)
+            if np.ptp(patch):
+                self._encode(grid, patch)  # the look that follows finds it
                 return grid
         raise ImageError(
             "The image has one and the same value everywhere round the click; there is nothing to segment. "
