@@ -17,6 +17,7 @@ from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
 from MSAMLogic.model.detail_branch import click_affinity, click_maps, flooded
+from MSAMLogic.model.quality_head import QualityHead, answer_statistics
 from MSAMLogic.model.relative_attention import RelativeAttention
 
 TINY = ModelConfig(
@@ -262,3 +263,50 @@ def test_flood_reaches_what_is_connected_and_nothing_else() -> None:
     reached = flooded(affinity, seeds, 28)[0, 0]
     assert (reached[2:10, 2:10, 2:10] == affinity[0, 0, 2:10, 2:10, 2:10]).all()
     assert reached[14:18, 14:18, 14:18].max() == pytest.approx(0.1)
+
+
+def ball_logits(radius: float, size: int = 16, height: float = 6.0) -> torch.Tensor:
+    positions = torch.arange(size) - (size - 1) / 2
+    squared = positions[:, None, None] ** 2 + positions[None, :, None] ** 2 + positions[None, None] ** 2
+    return torch.where(squared < radius**2, height, -height)[None, None]
+
+
+def test_statistics_tell_a_sure_ball_from_a_faint_one_and_from_a_patch_that_is_full() -> None:
+    sure, faint = answer_statistics(ball_logits(5)), answer_statistics(ball_logits(5, height=0.5))
+    full = answer_statistics(torch.full((1, 1, 16, 16, 16), 6.0))
+    share, stability, certainty, _, worst_face, centre = range(6)
+    assert sure[0, share] == faint[0, share] < full[0, share]
+    assert sure[0, stability] == 1 and faint[0, stability] == 0
+    assert sure[0, certainty] > 0.45 > 0.15 > faint[0, certainty]
+    assert sure[0, worst_face] < 0.01 and full[0, worst_face] > 0.99
+    assert sure[0, centre] > 0.99
+
+
+def test_the_quality_head_learns_how_good_an_answer_is_and_leaves_the_features_alone() -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, detail_width=8, quality_width=16, patch_size=32, token_size=8)
+    head = QualityHead(config)
+    half = torch.randn(2, 32, 16, 16, 16, requires_grad=True)
+    quarter = torch.randn(2, 64, 8, 8, 8, requires_grad=True)
+    logits = torch.cat([ball_logits(10, 32), ball_logits(4, 32, 0.5)]).requires_grad_()
+    wanted = torch.tensor([[0.9], [0.2]])
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        estimate = head(logits, half, quarter)
+        assert estimate.min() >= 0 and estimate.max() <= 1
+        (estimate - wanted).square().mean().backward()
+        optimizer.step()
+    assert half.grad is None and quarter.grad is None and logits.grad is None
+    assert torch.allclose(head(logits, half, quarter), wanted, atol=0.1)
+
+
+def test_the_estimate_of_a_session_is_the_quality_head_s() -> None:
+    network = build_model("msam-compact")
+    with torch.no_grad():
+        assert network.detail_branch is not None and network.detail_branch.quality_head is not None
+        network.detail_branch.quality_head.layers[-1].bias.fill_(50.0)
+        features = network.look(torch.zeros(1, 1, 64, 64, 64))
+        coords, labels = torch.full((1, 1, 3), 32.0), torch.ones(1, 1)
+        answer = network.segment(features, coords, labels, torch.zeros(1, 1, 32, 32, 32))
+    assert float(answer.iou) == pytest.approx(1.0)

@@ -24,15 +24,23 @@ from test_model import TINY
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.loading import read_network
-from MSAMLogic.model import CONFIGURATIONS, PatchFeatures
+from MSAMLogic.model import CONFIGURATIONS, PatchFeatures, build_model
+from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training import samples as samples_module
 from MSAMLogic.training import trainer as trainer_module
 from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
-from MSAMLogic.training.losses import dice_cross_entropy, true_iou
+from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.samples import PatchSamples, SampleMix
-from MSAMLogic.training.synthetic import coherent_region, grown_shape, insert_lesion, smooth_noise
+from MSAMLogic.training.shapes import (
+    grown_shape,
+    leaning_shape,
+    lobulated_shape,
+    smooth_noise,
+    spiculated_shape,
+)
+from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
 from MSAMLogic.training.trainer import Trainer, TrainingConfig, click_losses, mask_to_logits
 
 unhurried = settings(max_examples=50, deadline=None)
@@ -345,8 +353,18 @@ def test_a_click_lies_on_a_mistake_and_says_which(target: np.ndarray, answer: np
         return
     assert click is not None
     voxel, label = click
-    assert target[tuple(voxel)] != answer[tuple(voxel)]
-    assert label == target[tuple(voxel)]
+    error = target ^ answer
+    # A slip of the hand misses by a few voxels, and means what it missed.
+    nearest = np.linalg.norm(np.argwhere(error) - voxel, axis=1).min()
+    assert nearest < 12
+    assert ((target == bool(label)) & error).any()
+
+
+def test_few_clicks_slip_off_the_mistake() -> None:
+    target, answer = block((4, 16), (4, 16), (4, 16)), block((4, 16), (4, 16), (9, 21))
+    clicks = [simulate_click(target, answer, rng_of(seed)) for seed in range(400)]
+    off = sum(bool((target == answer)[tuple(click[0])]) for click in clicks if click is not None)
+    assert 0 < off < 0.05 * len(clicks)
 
 
 def block(*slices: tuple[int, int], size: int = 24) -> np.ndarray:
@@ -494,6 +512,61 @@ def test_grown_shapes_are_about_as_large_as_asked_for_and_round_their_place() ->
 
 
 @unhurried
+@given(seeds, st.sampled_from([lobulated_shape, spiculated_shape]), st.floats(4, 10))
+def test_a_lobulated_or_spiculated_shape_is_one_piece_about_as_large_as_asked(
+    seed: int, draw: Callable[..., np.ndarray], radius: float
+) -> None:
+    shape = draw(32, np.array([16.0, 15.0, 17.0]), radius, rng_of(seed))
+    assert shape.shape == (32, 32, 32) and ndimage.label(shape, np.ones((3, 3, 3)))[1] == 1
+    assert 0.2 < shape.sum() / (4 / 3 * np.pi * radius**3) < 3.0
+
+
+def test_lobes_and_spikes_make_a_shape_less_compact() -> None:
+    def compactness(draw: Callable[..., np.ndarray]) -> float:
+        shapes = [draw(48, np.full(3, 24.0), 12.0, rng_of(seed)) for seed in range(12)]
+        surfaces = [(shape & ~ndimage.binary_erosion(shape)).sum() for shape in shapes]
+        ratios = [surface / shape.sum() ** (2 / 3) for surface, shape in zip(surfaces, shapes, strict=True)]
+        return float(np.mean(ratios))
+
+    smooth = compactness(lambda *args: grown_shape(*args[:3], np.random.default_rng(0)))
+    assert compactness(lobulated_shape) > smooth and compactness(spiculated_shape) > smooth
+
+
+def test_a_leaning_shape_stops_at_the_wall() -> None:
+    rng = rng_of(0)
+    patch = rng.normal(0, 10, (32, 32, 32)).astype(np.float32)
+    patch[:, :, 20:] += 500  # bone
+    shape = block((8, 24), (8, 24), (10, 26), size=32)
+    for seed in range(10):
+        leaning = leaning_shape(shape, patch, rng_of(seed))
+        assert not (leaning & ~shape).any() and leaning.sum() > 0.5 * shape.sum()
+        assert leaning[:, :, 22:].sum() == 0 and leaning[16, 16, 14]
+
+
+def test_a_shape_in_one_tissue_stays_whole() -> None:
+    patch = rng_of(0).normal(0, 10, (32, 32, 32)).astype(np.float32)
+    patch[0] = 5000  # a contrast elsewhere
+    shape = block((8, 24), (8, 24), (8, 24), size=32)
+    assert np.array_equal(leaning_shape(shape, patch, rng_of(1)), shape)
+
+
+def test_a_merged_region_is_the_thing_at_its_seed() -> None:
+    thing = block((9, 22), (10, 21), (8, 20), size=32)
+    patch = rng_of(0).normal(0, 5, thing.shape).astype(np.float32) + 300 * thing.astype(np.float32)
+    overlaps = []
+    for seed in range(20):
+        region = merged_region(patch, np.array([15, 15, 14]), rng_of(seed))
+        if region is not None:
+            assert region[15, 15, 14]
+            overlaps.append(2 * (region & thing).sum() / (region.sum() + thing.sum()))
+    assert len(overlaps) > 10 and np.median(overlaps) > 0.9
+
+
+def test_there_is_no_merged_region_in_a_patch_of_one_value() -> None:
+    assert merged_region(np.full((32,) * 3, 7, np.float32), np.array([16, 16, 16]), rng_of(0)) is None
+
+
+@unhurried
 @given(seeds)
 def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int) -> None:
     rng = rng_of(seed)
@@ -521,7 +594,7 @@ def test_a_coherent_region_is_one_piece_of_like_brightness_round_its_seed(
     if region is None:
         return
     assert region[place] and ndimage.label(region, np.ones((3, 3, 3)))[1] == 1
-    assert 40 <= region.sum() <= 0.2 * region.size
+    assert 40 <= region.sum() <= 0.25 * region.size
     assert patch[region].std() < patch.std()
 
 
@@ -623,6 +696,16 @@ def test_each_click_corrects_the_answer_before_it() -> None:
         assert torch.equal(prompt, torch.nn.functional.avg_pool3d(logits_of(answer, 3.0), 2))
 
 
+def test_the_last_and_the_first_click_are_learnt_from_before_others() -> None:
+    mask = block((8, 20), (8, 20), (8, 20), size=32)
+    network = Knows(logits_of(~mask), all_clicks=False)
+    for seed in range(12):
+        asked = len(network.asked)
+        losses, dices = click_losses(network, logits_of(mask), target_of(mask), 5, rng_of(seed), 2)  # type: ignore[arg-type]
+        made = len(network.asked) - asked
+        assert len(losses) == min(2, made) and len(dices) == made
+
+
 def test_up_to_the_most_clicks_are_made_mostly_all() -> None:
     mask = block((8, 20), (8, 20), (8, 20), size=32)
     network = Knows(logits_of(~mask), all_clicks=False)
@@ -636,6 +719,31 @@ def test_up_to_the_most_clicks_are_made_mostly_all() -> None:
 # The configuration
 
 
+def test_a_click_that_is_not_obeyed_costs_more_than_a_mistake_elsewhere() -> None:
+    target = target_of(block((8, 20), (8, 20), (8, 20), size=32)).float()
+    near = torch.zeros_like(target)
+    near[0, 0, 12:15, 12:15, 12:15] = 1.0
+    obeyed, elsewhere = 8 * target - 4, 8 * target - 4
+    ignored = obeyed.clone()
+    ignored[0, 0, 12:15, 12:15, 12:15] = -4.0
+    elsewhere[0, 0, 0:3, 0:3, 0:3] = 4.0
+    losses = [float(click_disobedience(logits, target, near)) for logits in (obeyed, elsewhere, ignored)]
+    assert losses[0] == losses[1] < 0.05 < 3 < losses[2]
+
+
+def test_weights_of_a_smaller_network_start_a_larger_one(folder: Path, tmp_path: Path) -> None:
+    small = build_model("", replace(CONFIGURATIONS["msam-compact"], quality_width=0))
+    path = tmp_path / "small.safetensors"
+    save_weights(path, small.config, small.state_dict())
+    config = TrainingConfig(data=folder, output=tmp_path, start=str(path), architecture="msam-compact")
+    network = Trainer(config).network
+    assert network.config == CONFIGURATIONS["msam-compact"]
+    for name, value in small.state_dict().items():
+        assert torch.allclose(network.state_dict()[name], value, atol=1e-3)
+    with pytest.raises(TrainingError, match="parts that msam-vit-b has not"):
+        Trainer(config.model_copy(update={"architecture": "msam-vit-b"}))
+
+
 def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
@@ -643,7 +751,7 @@ def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> No
     )
     config = TrainingConfig.read(path)
     assert (config.data, config.output) == (Path("/elsewhere"), tmp_path / "../runs/one")
-    assert (config.minutes, config.architecture, config.mix) == (5, "msam-compact", SampleMix(region=0))
+    assert (config.minutes, config.architecture, config.mix) == (5, None, SampleMix(region=0))
     assert config.source_weights == {"sts": 2}
 
 

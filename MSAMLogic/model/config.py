@@ -34,6 +34,8 @@ class ModelConfig:
         iou_head_width: hidden width of the head that estimates IoU.
         detail_width: channels at full patch resolution of the high-resolution branch; 0 leaves it out,
             as published.
+        quality_width: hidden width of the head that estimates the IoU of the branch's answer; 0 leaves
+            the estimate to the mask decoder, as published.
         all_clicks: whether a decode sees all clicks of the patch (SAM-Med3D) or the newest (M-SAM).
         spacings: millimetres a voxel at which the network may look at an image, ascending. The
             published networks know 1.5 mm only.
@@ -58,6 +60,7 @@ class ModelConfig:
     decoder_mlp_width: int = 2048
     iou_head_width: int = 256
     detail_width: int = 0
+    quality_width: int = 0
     all_clicks: bool = False
     spacings: tuple[float, ...] = (1.5,)
     first_spacing: float = 1.5
@@ -82,6 +85,8 @@ class ModelConfig:
             problems.append("windowed blocks need the token grid to fit one window")
         if self.detail_width and self.patch_size != 2 * self.mask_size:
             problems.append("the detail branch needs patch_size to be twice the mask grid")
+        if self.quality_width and not self.detail_width:
+            problems.append("the quality head needs the detail branch")
         if self.first_spacing not in self.spacings:
             problems.append("first_spacing must be one of spacings")
         if list(self.spacings) != sorted(self.spacings) or min(self.spacings, default=0) <= 0:
@@ -140,6 +145,7 @@ CONFIGURATIONS: dict[str, ModelConfig] = {
         decoder_mlp_width=512,
         iou_head_width=128,
         detail_width=8,
+        quality_width=64,
         all_clicks=True,
         spacings=(0.375, 0.53, 0.75, 1.06, 1.5, 2.12, 3.0, 4.24, 6.0),
         first_spacing=2.12,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.quality_head import QualityHead
 
 # Widths, in patch voxels, of the bumps that mark a click: one to touch, one to reach out.
 CLICK_SIGMAS = (1.5, 5.0)
@@ -179,6 +180,7 @@ class DetailBranch(nn.Module):
         self.full_affinity = nn.Conv3d(affinities, width, kernel_size=1)
         self.merge_full = ResidualBlock(width, width, normalised=False)
         self.head = nn.Conv3d(width, 1, kernel_size=1)
+        self.quality_head = QualityHead(config) if config.quality_width else None
 
     def encode(self, patch: Tensor) -> tuple[Tensor, ...]:
         """Return the patch (B, 1, n, n, n) and its features at full, half and quarter resolution."""
@@ -195,8 +197,8 @@ class DetailBranch(nn.Module):
         mask_logits: Tensor,
         coords: Tensor,
         labels: Tensor,
-    ) -> Tensor:
-        """Return logits at full patch resolution, (B, 1, n, n, n).
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return logits at full patch resolution, (B, 1, n, n, n), and their estimated IoU (B, 1) if known.
 
         Args:
             detail: what :meth:`encode` returned for the patch.
@@ -220,8 +222,8 @@ class DetailBranch(nn.Module):
         answer, previous = ((x / 4).tanh().to(half.dtype) for x in (logits, mask_logits))
         x = self.join_half(torch.cat((half, features.to(half.dtype), answer, previous, guides), dim=1))
         low = self.join_quarter(torch.cat((self.join_down(x), quarter), dim=1))
-        x = self.merge_half(x + self.half_up(low))
-        x = self.merge_full(self.full_up(x) + full + self.full_affinity(alike))
+        merged = self.merge_half(x + self.half_up(low))
+        x = self.merge_full(self.full_up(merged) + full + self.full_affinity(alike))
         upsampled = nn.functional.interpolate(logits.float(), scale_factor=2, mode="trilinear")
         out: Tensor = self.head(x).float() + upsampled
-        return out
+        return out, self.quality_head(out, merged, low) if self.quality_head is not None else None

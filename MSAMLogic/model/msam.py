@@ -119,9 +119,9 @@ class MSAM(nn.Module):
             size = (self.config.patch_size,) * 3
             logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
             return Segmentation(logits, decoded, iou, decoded)
-        logits = self.detail_branch(features.detail, upscaled, decoded, mask_logits, coords, labels)
+        logits, quality = self.detail_branch(features.detail, upscaled, decoded, mask_logits, coords, labels)
         next_prompt = nn.functional.avg_pool3d(logits, 2).clamp(-10, 10)
-        return Segmentation(logits, next_prompt, iou, decoded)
+        return Segmentation(logits, next_prompt, iou if quality is None else quality, decoded)
 
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""

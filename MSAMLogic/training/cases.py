@@ -104,12 +104,14 @@ class Lesion:
         centre: LPS millimetres of the middle of its bounding box.
         extent: millimetres of the longest side of its bounding box.
         volume: cubic millimetres.
+        deepest: LPS millimetres of the point farthest from its edge, where a reader clicks first.
     """
 
     label: int
     centre: Point
     extent: float
     volume: float
+    deepest: Point
 
 
 class LoadedCase:
@@ -139,7 +141,12 @@ class LoadedCase:
             high = np.array([axis.stop for axis in reversed(box)])
             centre = self.grid.point((low + high - 1) / 2)
             extent = float(((high - low) * np.asarray(self.grid.spacing)).max())
-            lesions.append(Lesion(len(lesions) + 1, centre, extent, float(volume_mm3[label])))
+            depth = ndimage.distance_transform_edt(
+                np.pad(labels[box] == label, 1), sampling=self.grid.spacing[::-1]
+            )
+            voxel = np.array(np.unravel_index(int(depth.argmax()), depth.shape))[::-1] - 1
+            deepest = self.grid.point(low + voxel)
+            lesions.append(Lesion(len(lesions) + 1, centre, extent, float(volume_mm3[label]), deepest))
         self.lesions = lesions
         self.components = self.grid.image(kept[labels], self.grid.whole)
 

@@ -8,6 +8,9 @@ from scipy import ndimage
 
 Mask = NDArray[np.bool_]
 
+_ANYWHERE = 0.2  # share of clicks on any wrong voxel
+_SLIP = 0.03  # share of clicks that miss by a few voxels
+
 
 def deepest_voxel(region: Mask) -> NDArray[np.intp]:
     """Return the voxel (dim 0, dim 1, dim 2) of ``region`` farthest from its edge; the patch edge counts."""
@@ -40,8 +43,8 @@ def simulate_click(
 ) -> tuple[NDArray[np.intp], int] | None:
     """Return where a reader would click next, and the label (1 lesion, 0 background).
 
-    Mostly the middle of the largest mistake, a little off; sometimes any wrong voxel. The first click
-    is in the lesion.
+    Mostly the middle of the largest mistake, a little off; sometimes any wrong voxel; now and then a
+    slip of the hand, a few voxels away and meant all the same. The first click is for the lesion.
 
     Args:
         target: the lesion on the patch.
@@ -54,13 +57,16 @@ def simulate_click(
     error = target if answer is None else target ^ answer
     if not error.any():
         return None
-    if rng.random() < 0.3:
+    habit = rng.random()
+    if habit < _ANYWHERE:
         voxel = random_voxel(error, rng)
-    else:
-        component = largest_component(error)
-        voxel = deepest_voxel(component)
-        moved = voxel + np.rint(rng.normal(0, 0.8, 3)).astype(int)
-        inside = np.clip(moved, 0, np.array(target.shape) - 1)
-        if component[tuple(inside)]:
-            voxel = inside
-    return voxel, int(target[tuple(voxel)])
+        return voxel, int(target[tuple(voxel)])
+    component = largest_component(error)
+    voxel = deepest_voxel(component)
+    label = int(target[tuple(voxel)])
+    slips = habit > 1 - _SLIP
+    moved = voxel + np.rint(rng.normal(0, 2.0 if slips else 0.8, 3)).astype(int)
+    moved = np.clip(moved, 0, np.array(target.shape) - 1)
+    if slips or component[tuple(moved)]:
+        voxel = moved
+    return voxel, label

@@ -21,7 +21,14 @@ from MSAMLogic.geometry import PatchGrid, Point, extract_patch
 from MSAMLogic.intensity import Modality, normalise
 from MSAMLogic.training.cases import Lesion, LoadedCase
 from MSAMLogic.training.clicks import Mask
-from MSAMLogic.training.synthetic import coherent_region, grown_shape, insert_lesion, smooth_noise
+from MSAMLogic.training.shapes import (
+    grown_shape,
+    leaning_shape,
+    lobulated_shape,
+    smooth_noise,
+    spiculated_shape,
+)
+from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
 
 Kind = Literal["lesion", "inserted", "region"]
 # Marks voxels outside the image until they are filled; an average with a single such sample still shows.
@@ -41,9 +48,9 @@ class SampleMix:
         ValueError: when a share is negative or all are zero.
     """
 
-    lesion: float = 0.62
-    inserted: float = 0.2
-    region: float = 0.18
+    lesion: float = 0.5
+    inserted: float = 0.28
+    region: float = 0.22
 
     def __post_init__(self) -> None:
         """Check the shares."""
@@ -104,7 +111,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         while True:
             kind: Kind = ("lesion", "inserted", "region")[rng.choice(3, p=self.kind_shares)]
             patch, target = self._draw(kind, rng)
-            if target is not None and target.sum() >= 6:
+            if target is not None and 6 <= target.sum() < 0.9 * target.size:
                 return {
                     "patch": torch.from_numpy(patch[None].copy()),
                     "target": torch.from_numpy(target[None].copy()),
@@ -118,41 +125,93 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         lesion = case.lesions[rng.integers(len(case.lesions))]
         n = self.patch_size
         if kind == "lesion":
-            grid = self._grid_round(lesion, rng)
+            grid = self._grid_at(lesion, rng)
         else:
-            spacing = float(np.exp(rng.uniform(np.log(0.5), np.log(3.0))))
+            # No coarser than the image fills: made-up surroundings hold nothing to segment.
+            shown = min(m * s for m, s in zip(case.grid.size, case.grid.spacing, strict=True))
+            coarsest = float(np.clip(1.3 * shown / n, 0.5, 4.0))
+            low, high = (float(np.clip(v, *self.spacings)) for v in (0.5, coarsest))
+            spacing = float(np.exp(rng.uniform(np.log(low), np.log(high))))
             body = case.body
             seed = body[rng.integers(len(body))] if len(body) else np.array(case.grid.size) // 2
             grid = PatchGrid(
                 self._jittered(case.grid.point(seed), 0.15 * n * spacing, rng), spacing, n, _turn(rng)
             )
         patch = extract_patch(case.image, grid, outside=_OUTSIDE, antialias=True)
+        patch = _cropped(patch, rng)
+        within = patch > 0.05 * _OUTSIDE
         patch = _fill_outside(patch, rng)
-        centre = np.clip(n / 2 + rng.normal(0, n / 10, 3), 6, n - 7)
         target: Mask | None
         if kind == "lesion":
-            target = extract_patch(case.components, grid, nearest=True) == lesion.label
+            target = (extract_patch(case.components, grid, nearest=True) == lesion.label) & within
         elif kind == "inserted":
-            radius = float(np.exp(rng.uniform(np.log(2.0), np.log(0.42 * n))))
-            target = grown_shape(n, centre, radius, rng)
+            target = self._shape(patch, rng) & within
+            if not target.any():
+                return patch, None
             patch = insert_lesion(patch, target, rng)
         else:
-            target = coherent_region(patch, centre.astype(int), rng)
+            centre = np.clip(n / 2 + rng.normal(0, n / 10, 3), 6, n - 7).astype(int)
+            generator = coherent_region if rng.random() < 0.5 else merged_region
+            target = generator(patch, centre, rng)
+            if target is not None and (target & ~within).sum() > 0.1 * target.sum():
+                return patch, None
         if target is not None:
             patch = _augment(normalise(patch, case.case.modality), case.case.modality, rng)
         return patch, target
 
-    def _grid_round(self, lesion: Lesion, rng: np.random.Generator) -> PatchGrid:
-        """Return a patch that shows the lesion small, filling it, or cut off at its border."""
+    def _shape(self, patch: NDArray[np.float32], rng: np.random.Generator) -> Mask:
+        """Return the shape of a lesion to insert: grown, lobulated, spiculated, or a real lesion's."""
         n = self.patch_size
-        fill = float(np.exp(rng.uniform(np.log(0.1), np.log(1.3))))
-        if rng.random() < 0.5:  # the size that a zoomed look aims at
-            fill = rng.uniform(0.3, 0.75)
+        kind = rng.random()
+        if kind < 0.25:
+            shape = self._drawn_shape(rng)
+        else:
+            # Mostly a lesion of the size that a look shows well, sometimes one that fills the patch.
+            largest = 0.42 * n if rng.random() < 0.8 else 0.9 * n
+            radius = float(np.exp(rng.uniform(np.log(2.0), np.log(largest))))
+            centre = np.clip(n / 2 + rng.normal(0, n / 10, 3), 6, n - 7)
+            draw = (
+                grown_shape
+                if kind < 0.6 or radius < 5
+                else lobulated_shape
+                if kind < 0.8
+                else spiculated_shape
+            )
+            shape = draw(n, centre, radius, rng)
+        return leaning_shape(shape, patch, rng) if rng.random() < 0.35 else shape
+
+    def _drawn_shape(self, rng: np.random.Generator) -> Mask:
+        """Return the shape of some lesion that a reader drew, turned and at another size."""
+        cases = self.by_source[list(self.by_source)[rng.integers(len(self.by_source))]]
+        case = cases[rng.integers(len(cases))]
+        lesion = case.lesions[rng.integers(len(case.lesions))]
+        n = self.patch_size
+        fill = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
+        spacing = max(lesion.extent / (fill * n), 1e-3)
+        grid = PatchGrid(self._jittered(lesion.centre, 0.1 * n * spacing, rng), spacing, n, _turn(rng))
+        return np.asarray(extract_patch(case.components, grid, nearest=True) == lesion.label)
+
+    def _grid_at(self, lesion: Lesion, rng: np.random.Generator) -> PatchGrid:
+        """Return a patch that shows the lesion small, filling it, cut off, or from inside.
+
+        Half of them lie round the lesion's middle, at the size that a zoomed look aims at or any other;
+        the others round the point that a reader clicks first, whatever the spacing makes of the size, as
+        a first look does.
+        """
+        n = self.patch_size
+        habit = rng.random()
+        if habit < 0.4:
+            fill = float(rng.uniform(0.25, 0.75))
+        elif habit < 0.6:
+            fill = float(np.exp(rng.uniform(np.log(0.1), np.log(1.3))))
+        else:
+            fill = float(np.exp(rng.uniform(np.log(0.08), np.log(3.0))))
         spacing = float(np.clip(lesion.extent / (fill * n), *self.spacings))
-        if rng.random() < 0.15:  # the first look
-            spacing = 1.5
-        off_centre = 0.3 * max(lesion.extent, 0.3 * n * spacing)
-        return PatchGrid(self._jittered(lesion.centre, off_centre, rng), spacing, n, _turn(rng))
+        if habit < 0.6:
+            point = self._jittered(lesion.centre, 0.3 * max(lesion.extent, 0.3 * n * spacing), rng)
+        else:
+            point = self._jittered(lesion.deepest, 0.1 * min(lesion.extent, n * spacing), rng)
+        return PatchGrid(point, spacing, n, _turn(rng))
 
     @staticmethod
     def _jittered(point: Point, reach: float, rng: np.random.Generator) -> Point:
@@ -172,6 +231,18 @@ def _turn(rng: np.random.Generator) -> tuple[float, ...]:
         cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
         axes = (np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross) @ axes
     return tuple(float(v) for v in axes.ravel())
+
+
+def _cropped(patch: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Let the image end inside the patch now and then, as at the last slice of a scan."""
+    if rng.random() > 0.08:
+        return patch
+    axis, n = int(rng.integers(3)), patch.shape[0]
+    width = int(rng.integers(2, n // 3))
+    gone = slice(0, width) if rng.random() < 0.5 else slice(n - width, n)
+    out = patch.copy()
+    out[tuple(gone if a == axis else slice(None) for a in range(3))] = _OUTSIDE
+    return out
 
 
 def _fill_outside(patch: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

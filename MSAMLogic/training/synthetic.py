@@ -1,5 +1,7 @@
 """Targets that no reader drew: lesions blended into real scans, and coherent regions of real scans.
 
+Shapes are drawn in :mod:`MSAMLogic.training.shapes`.
+
 A network that has seen a few dozen patients learns their anatomy. These generators teach what an
 interactive tool needs in any organ: segment the thing under the click, obey corrections.
 """
@@ -7,52 +9,23 @@ interactive tool needs in any organ: segment the thing under the click, obey cor
 from __future__ import annotations
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.training.clicks import Mask, largest_component
+from MSAMLogic.training.clicks import Mask
+from MSAMLogic.training.shapes import Patch, smooth_noise
 
-Patch = NDArray[np.float32]
-
-
-def smooth_noise(size: int, cells: int, rng: np.random.Generator) -> Patch:
-    """Return smooth noise (size³), mean 0 and deviation 1, with about ``cells`` bumps a side."""
-    coarse = rng.standard_normal((cells + 3,) * 3).astype(np.float32)
-    positions = np.linspace(1, cells + 1, size)
-    for axis in range(3):
-        lower = np.floor(positions).astype(int)
-        weight = (positions - lower).astype(np.float32)
-        weight = (weight * weight * (3 - 2 * weight)).reshape([-1 if a == axis else 1 for a in range(3)])
-        coarse = np.take(coarse, lower, axis) * (1 - weight) + np.take(coarse, lower + 1, axis) * weight
-    noise: Patch = (coarse - coarse.mean()) / (coarse.std() + 1e-6)
-    return noise
-
-
-def grown_shape(size: int, centre: NDArray[np.floating], radius: float, rng: np.random.Generator) -> Mask:
-    """Return a lesion-like shape: an ellipsoid whose surface is warped by smooth noise.
-
-    Args:
-        size: voxels a side of the patch.
-        centre: voxel (dim 0, dim 1, dim 2) that the shape lies round.
-        radius: mean radius in voxels.
-        rng: source of chance.
-    """
-    axes = rng.uniform(0.6, 1.5, 3)
-    axes *= radius / axes.prod() ** (1 / 3)
-    turn, _ = np.linalg.qr(rng.standard_normal((3, 3)))
-    coords = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 3, indexing="ij"), axis=-1)
-    local = (coords - centre.astype(np.float32)) @ turn.astype(np.float32) / axes.astype(np.float32)
-    distance = np.sqrt((local**2).sum(axis=-1))
-    roughness = rng.uniform(0.0, 0.28)
-    cells = int(np.clip(size / max(radius, 2.0) * rng.uniform(0.7, 2.0), 3, 24))
-    return largest_component(distance < 1 + roughness * smooth_noise(size, cells, rng))
+# Of the patch's voxels; a larger region is the background rather than a thing in it.
+_LARGEST_REGION = 0.25
+_SMALLEST_REGION = 40  # voxels
 
 
 def insert_lesion(patch: Patch, shape: Mask, rng: np.random.Generator) -> Patch:
     """Blend a lesion of the given shape into a patch.
 
-    Contrast of either sign, measured in deviations of the tissue at hand; texture; a soft edge for
-    partial volume; sometimes a necrotic core or an enhancing rim.
+    Contrast of either sign, measured in deviations of the tissue at hand; texture, the scan's own noise
+    borrowed from beside it; a soft edge for partial volume; sometimes a necrotic core or an enhancing rim.
 
     Args:
         patch: scanner values.
@@ -67,7 +40,10 @@ def insert_lesion(patch: Patch, shape: Mask, rng: np.random.Generator) -> Patch:
     texture = smooth_noise(patch.shape[0], int(rng.integers(6, 24)), rng) * spread * rng.uniform(0, 0.4)
     keep = rng.uniform(0.0, 0.6)  # how much of the tissue's own pattern shows through
     lesion = mean + contrast + keep * (patch - mean) + texture
-    lesion += rng.normal(0, 0.15 * spread, patch.shape)
+    fine = patch - ndimage.gaussian_filter(patch, 1.5)
+    shift = tuple(int(v) for v in rng.integers(8, max(9, patch.shape[0] - 8), 3))
+    lesion += rng.uniform(0.3, 1.0) * np.clip(np.roll(fine, shift, (0, 1, 2)), -spread, spread)
+    lesion += rng.normal(0, rng.uniform(0.0, 0.15) * spread, patch.shape)
     if rng.random() < 0.35:
         depth = ndimage.distance_transform_edt(shape)
         core = 1 / (1 + np.exp(-(depth / max(depth.max(), 1) - rng.uniform(0.3, 0.6)) * 12))
@@ -86,7 +62,7 @@ def coherent_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Gene
         rng: source of chance.
 
     Returns:
-        A region of at least 40 voxels that is neither a sliver nor most of the patch.
+        A region of some size that is neither a sliver nor most of the patch.
     """
     smoothed = ndimage.gaussian_filter(patch, rng.uniform(0.7, 2.0))
     spread = float(smoothed.std())
@@ -104,8 +80,43 @@ def coherent_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Gene
         return None
     region: Mask = ndimage.binary_closing(labels == label, iterations=2)
     region = ndimage.binary_fill_holes(region)[reach:-reach, reach:-reach, reach:-reach]
-    size = int(region.sum())
-    if size < 40 or size > 0.2 * region.size:
+    return region if _is_a_thing(region) else None
+
+
+def merged_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Generator) -> Mask | None:
+    """Return the region round ``seed`` of a hierarchy of supervoxels, or None when there is none.
+
+    The supervoxels are the basins of the gradient; neighbours whose common border is low are merged
+    (morphological watershed, Beucher and Meyer 1993), higher and higher until the region at the seed
+    has some size: organs, vessels, bones, muscles, and lesions that nobody drew.
+
+    Args:
+        patch: scanner values.
+        seed: voxel (dim 0, dim 1, dim 2).
+        rng: source of chance.
+    """
+    smoothed = ndimage.gaussian_filter(patch, rng.uniform(0.8, 1.8))
+    gradient = ndimage.gaussian_gradient_magnitude(smoothed, 1.0)
+    scale = float(np.percentile(gradient, 95))
+    if scale == 0.0:
         return None
-    surface = size - int(ndimage.binary_erosion(region).sum())
-    return region if surface < 4.5 * size ** (2 / 3) * 1.6 else None
+    image = sitk.GetImageFromArray((gradient / scale).astype(np.float32))
+    found: Mask | None = None
+    for level in np.sort(rng.uniform(0.02, 0.6, 3)):
+        basins = sitk.MorphologicalWatershed(image, level=float(level), markWatershedLine=False)
+        labels = sitk.GetArrayViewFromImage(basins)
+        region: Mask = ndimage.binary_fill_holes(labels == labels[tuple(seed)])
+        if region.sum() > _LARGEST_REGION * region.size:
+            break
+        if _is_a_thing(region):
+            found = region
+    return found
+
+
+def _is_a_thing(region: Mask) -> bool:
+    """Whether a region is large enough, not most of the patch, and neither a sliver nor a sponge."""
+    size = int(region.sum())
+    if size < _SMALLEST_REGION or size > _LARGEST_REGION * region.size:
+        return False
+    surface = size - int(ndimage.binary_erosion(region, border_value=1).sum())
+    return bool(surface < 4.5 * size ** (2 / 3) * 1.6)

@@ -28,9 +28,11 @@ from MSAMLogic.files import atomic_path
 from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.model.detail_branch import click_maps
+from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training.cases import LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import simulate_click
-from MSAMLogic.training.losses import dice_cross_entropy, true_iou
+from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 
 
@@ -40,12 +42,15 @@ class TrainingConfig(BaseModel):
     Attributes:
         data: folder with a ``cases.tsv``; relative to the configuration file.
         output: folder for checkpoints, log and weights; relative to the configuration file.
-        architecture: a name of :data:`MSAMLogic.model.CONFIGURATIONS`.
-        start: weights to start from, a name of the registry or a path, in place of random ones; they
-            decide the architecture.
+        architecture: a name of :data:`MSAMLogic.model.CONFIGURATIONS`; by default that of ``start``, or
+            msam-compact.
+        start: weights to start from, a name of the registry or a path, in place of random ones. What the
+            architecture has beyond them starts at random.
         minutes: wall-clock budget over all resumed runs.
         batch_size: patches a step.
         clicks: most clicks a patch; each step draws 1 to this many.
+        graded_clicks: most clicks a patch that are learnt from; the others only lead there, at a third of
+            the time.
         learning_rate: of the convolutional high-resolution branch; the transformers take half.
         weight_decay: of AdamW.
         average: decay of the moving average of the weights, which is what is saved.
@@ -62,11 +67,12 @@ class TrainingConfig(BaseModel):
 
     data: Path
     output: Path
-    architecture: str = "msam-compact"
+    architecture: str | None = None
     start: str | None = None
     minutes: float = Field(default=60, gt=0)
     batch_size: int = Field(default=2, ge=1)
     clicks: int = Field(default=4, ge=1)
+    graded_clicks: int = Field(default=4, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)
@@ -102,7 +108,7 @@ class TrainingConfig(BaseModel):
             raise TrainingError(f"{path} is not a training configuration ({wrong}).") from error
         except (yaml.YAMLError, ValueError) as error:
             raise TrainingError(f"{path} is not a training configuration: {_one_line(error)}.") from error
-        if config.architecture not in CONFIGURATIONS:
+        if config.architecture is not None and config.architecture not in CONFIGURATIONS:
             raise TrainingError(
                 f"{path}: there is no architecture '{config.architecture}'; choose one of "
                 f"{', '.join(CONFIGURATIONS)}."
@@ -147,7 +153,7 @@ class Trainer:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        network = load_network(config.start) if config.start else build_model(config.architecture)
+        network = _first_network(config)
         self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
@@ -269,7 +275,9 @@ class Trainer:
         patch, target = batch["patch"].to(self.device), batch["target"].to(self.device)
         rng = np.random.default_rng((self.config.seed, 1, self.progress.step))
         with torch.autocast(self.device.type, torch.bfloat16):
-            losses, dices = click_losses(self.network, patch, target, self.config.clicks, rng)
+            losses, dices = click_losses(
+                self.network, patch, target, self.config.clicks, rng, self.config.graded_clicks
+            )
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"The loss at step {self.progress.step} is not finite; lower learning_rate.")
@@ -298,9 +306,14 @@ class Trainer:
 
 
 def click_losses(
-    network: MSAM, patch: Tensor, target: Tensor, most_clicks: int, rng: np.random.Generator
+    network: MSAM,
+    patch: Tensor,
+    target: Tensor,
+    most_clicks: int,
+    rng: np.random.Generator,
+    most_graded: int | None = None,
 ) -> tuple[list[Tensor], list[float]]:
-    """Click up to ``most_clicks`` times and return the loss of each answer.
+    """Click up to ``most_clicks`` times and return the loss of each answer that is learnt from.
 
     Args:
         network: in training mode.
@@ -308,9 +321,11 @@ def click_losses(
         target: (B, 1, n, n, n) bool.
         most_clicks: 1 to this many clicks are made.
         rng: source of chance.
+        most_graded: how many of the answers are learnt from at most; by default all. The last goes before
+            the first, and these before others, which are drawn.
 
     Returns:
-        One loss and one mean Dice for each click.
+        One loss for each graded click, and the mean Dice after every click.
     """
     config = network.config
     truth = target.cpu().numpy()[:, 0]
@@ -321,24 +336,67 @@ def click_losses(
     features: PatchFeatures = network.look(patch)
     losses: list[Tensor] = []
     dices: list[float] = []
-    for _ in range(int(rng.integers(1, most_clicks + 1)) if rng.random() < 0.5 else most_clicks):
+    count = int(rng.integers(1, most_clicks + 1)) if rng.random() < 0.5 else most_clicks
+    preferred = [count - 1, 0, *(1 + rng.permutation(max(count - 2, 0))).tolist()]
+    graded = set(preferred[: most_graded or count])
+    for turn in range(count):
         for index, region in enumerate(truth):
             click = simulate_click(region, answers[index], rng)
             clicks[index].append(click if click is not None else (np.zeros(3), -1))
         chosen = clicks if config.all_clicks else [entry[-1:] for entry in clicks]
         coords = torch.tensor(np.array([[c for c, _ in entry] for entry in chosen]), dtype=torch.float32)
         labels = torch.tensor([[label for _, label in entry] for entry in chosen])
-        answer = network.segment(features, coords.to(patch.device), labels.to(patch.device), mask_logits)
-        loss = dice_cross_entropy(answer.logits, target)
-        if network.detail_branch is not None:
-            loss = loss + 0.3 * dice_cross_entropy(answer.decoder_logits, small_target)
+        coords, labels = coords.to(patch.device), labels.to(patch.device)
+        with torch.set_grad_enabled(turn in graded and torch.is_grad_enabled()):
+            answer = network.segment(features, coords, labels, mask_logits)
         iou = true_iou(answer.logits, target)
-        losses.append(loss + 0.05 * (answer.iou.float() - iou).square().mean())
         dices.append(float((2 * iou / (1 + iou)).mean()))
+        if turn in graded:
+            losses.append(_answer_loss(network, answer, target, small_target, coords, labels, iou))
         mask_logits = answer.mask_logits.detach().float()
         predicted = (answer.logits.detach() > 0).cpu().numpy()[:, 0]
         answers = list(predicted)
     return losses, dices
+
+
+def _answer_loss(
+    network: MSAM,
+    answer: Segmentation,
+    target: Tensor,
+    small_target: Tensor,
+    coords: Tensor,
+    labels: Tensor,
+    iou: Tensor,
+) -> Tensor:
+    """Return the loss of one answer to ``coords`` (B, N, 3) with ``labels`` (B, N)."""
+    n = network.config.patch_size
+    loss = dice_cross_entropy(answer.logits, target)
+    if network.detail_branch is not None:
+        loss = loss + 0.3 * dice_cross_entropy(answer.decoder_logits, small_target)
+        near = click_maps(coords, labels, n, n)[:, :2].amax(dim=1, keepdim=True)
+        loss = loss + 0.1 * click_disobedience(answer.logits, target, near)
+    error = (answer.iou.float() - iou).square().mean()
+    # The quality head has parameters of its own, which nothing else teaches.
+    return loss + (1.0 if network.config.quality_width else 0.05) * error
+
+
+def _first_network(config: TrainingConfig) -> MSAM:
+    """Return the network that a run starts from."""
+    if config.start is None:
+        return build_model(config.architecture or "msam-compact")
+    start = load_network(config.start)
+    if config.architecture is None or start.config == CONFIGURATIONS[config.architecture]:
+        return start
+    network = build_model(config.architecture)
+    given, own = start.state_dict(), network.state_dict()
+    unfit = [name for name, value in given.items() if name not in own or own[name].shape != value.shape]
+    if unfit:
+        raise TrainingError(
+            f"The weights of '{config.start}' hold parts that {config.architecture} has not "
+            f"({unfit[0]}, ...); leave architecture out, or start from others."
+        )
+    network.load_state_dict(given, strict=False)
+    return network
 
 
 def _starting_masks(
