@@ -186,6 +186,13 @@ class ImageGrid:
         stop = _index(np.ceil(indices.max(axis=0)) + 1)
         return Region(start, stop).intersection(self.whole)
 
+    def region_of_image(self, other: sitk.Image) -> Region:
+        """Return the box of this grid's voxels that another image can touch; it may leave this image."""
+        corners = np.array(np.meshgrid(*[[-0.5, n - 0.5] for n in other.GetSize()])).reshape(3, -1).T
+        points = [other.TransformContinuousIndexToPhysicalPoint(corner.tolist()) for corner in corners]
+        indices = np.array([self.index(point) for point in points])
+        return Region(_index(np.floor(indices.min(axis=0))), _index(np.ceil(indices.max(axis=0)) + 1))
+
     def reference(self, region: Region, dtype: int = sitk.sitkUInt8) -> sitk.Image:
         """Return an empty image on the box ``region`` of this grid."""
         image = sitk.Image(region.size, dtype)

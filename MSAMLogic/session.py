@@ -7,6 +7,7 @@ the size of the image.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections import OrderedDict
@@ -164,23 +165,44 @@ class InteractiveSession:
             ClickError: when the click lies outside the image, or is negative where there is nothing to
                 take away.
         """
-        image = self._require_image()
+        self._require_image()
         click = Click(self._check_point(point), bool(positive))
-        state = self._state
-        if not positive and state.region.empty:
-            raise ClickError(
-                "The first click of a lesion must be positive: there is no mask yet that a background "
-                "click could correct. Click the lesion first."
-            )
-        known = _lesion_at(state.lesions, click.point)
-        if known is not None and _is_inside(known, click.point):
-            lesion: _Lesion | None = self._refined(image, known, click)
-        else:
-            lesion = self._extended(image, known, click) if known is not None else None
-            known = known if lesion is not None else None
-        others = tuple(other for other in state.lesions if other is not known)
-        lesions = (*others, lesion if lesion is not None else self._found(image, click))
-        return self._go_to(replace(state, clicks=(*state.clicks, click), lesions=lesions), click.point)
+        return self._go_to(self._after(click), click.point)
+
+    def set_clicks(self, clicks: Sequence[Click]) -> sitk.Image:
+        """Replace all clicks, for example when one was moved or deleted, and return the changed sub-region.
+
+        The mask is what these clicks, made one after the other, would have led to; the mask of
+        :meth:`set_mask` stays the one to start from. It is one step of the history.
+
+        Args:
+            clicks: the clicks, oldest first; none is the starting mask.
+
+        Raises:
+            ImageError: when no image is set, or the image is empty where a click is.
+            ClickError: when a click lies outside the image, or is negative where there is nothing to
+                take away.
+        """
+        self._require_image()
+        wanted = tuple(Click(self._check_point(click.point), bool(click.positive)) for click in clicks)
+        before = self._state
+        try:
+            self._state = self._nearest_state(wanted)
+            for click in wanted[len(self._state.clicks) :]:
+                self._state = self._after(click)
+            reached = self._state
+        finally:
+            self._state = before
+        return self._go_to(reached, wanted[-1].point if wanted else self._last_point(before))
+
+    def copy(self) -> InteractiveSession:
+        """Return a session in the same state that goes its own way; image and embeddings are shared.
+
+        What is tried in the copy and not wanted is dropped with it, without a trace in the history.
+        """
+        other = copy.copy(self)
+        other._past, other._future = list(self._past), list(self._future)
+        return other
 
     def set_mask(self, mask: sitk.Image) -> sitk.Image:
         """Start from an existing mask; clicks then correct it. Returns the changed sub-region.
@@ -198,13 +220,22 @@ class InteractiveSession:
         if mask.GetDimension() != 3 or mask.GetNumberOfComponentsPerPixel() != 1:
             raise ImageError("The mask must be a single 3D volume with one value a voxel.")
         binary = mask != 0
+        region = self._grid.whole
         if not self._grid.matches(ImageGrid.of(mask)):
-            reference = self._grid.reference(self._grid.whole)
-            placed = sitk.Resample(binary, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
-            if sitk.GetArrayViewFromImage(binary).any() and not sitk.GetArrayViewFromImage(placed).any():
+            # Only where the mask is: a small mask of a large image costs what the mask costs.
+            region = self._grid.region_of_image(mask).intersection(region)
+            placed = None
+            if not region.empty:
+                reference = self._grid.reference(region)
+                placed = sitk.Resample(binary, reference, sitk.Transform(), sitk.sitkNearestNeighbor, 0)
+            if sitk.GetArrayViewFromImage(binary).any() and (
+                placed is None or not sitk.GetArrayViewFromImage(placed).any()
+            ):
                 raise ImageError("The mask lies outside the image; choose the mask of this image.")
+            if placed is None:
+                return self._go_to(_State(), None)
             binary = placed
-        given = VoxelSet.of(sitk.GetArrayViewFromImage(binary).astype(bool), self._grid.whole)
+        given = VoxelSet.of(sitk.GetArrayViewFromImage(binary).astype(bool), region)
         return self._go_to(_State(given=given), None)
 
     def undo(self) -> sitk.Image:
@@ -273,11 +304,63 @@ class InteractiveSession:
         return sitk.Paste(whole, box, box.GetSize(), (0, 0, 0), region.start)
 
     @property
+    def mask_region(self) -> sitk.Image:
+        """The mask within its bounding box, as a uint8 image; one voxel of 0 when there is no mask.
+
+        Its cost depends on the lesion, that of :attr:`mask` on the image.
+
+        Raises:
+            ImageError: when no image is set.
+        """
+        self._require_image()
+        return self._region_image(self._state, _or_one_voxel(self._state.region))
+
+    @property
+    def starting_mask(self) -> sitk.Image:
+        """What :meth:`set_mask` gave, within its bounding box; one voxel of 0 when nothing.
+
+        Raises:
+            ImageError: when no image is set.
+        """
+        self._require_image()
+        given = self._state.given
+        region = _or_one_voxel(given.region)
+        return self._grid.image(given.read(region).astype(np.uint8), region)
+
+    @property
     def is_cut_off(self) -> bool:
         """Whether some lesion goes on beyond all the patches that were looked at; click there to go on."""
         return any(self._open_faces(lesion.looks, lesion.clicks) for lesion in self._state.lesions)
 
     # One click
+
+    def _after(self, click: Click) -> _State:
+        """Return the state that a click leads to from the present one."""
+        image, state = self._require_image(), self._state
+        if not click.positive and state.region.empty:
+            raise ClickError(
+                "The first click of a lesion must be positive: there is no mask yet that a background "
+                "click could correct. Click the lesion first."
+            )
+        known = _lesion_at(state.lesions, click.point)
+        if known is not None and _is_inside(known, click.point):
+            lesion: _Lesion | None = self._refined(image, known, click)
+        else:
+            lesion = self._extended(image, known, click) if known is not None else None
+            known = known if lesion is not None else None
+        others = tuple(other for other in state.lesions if other is not known)
+        lesions = (*others, lesion if lesion is not None else self._found(image, click))
+        return replace(state, clicks=(*state.clicks, click), lesions=lesions)
+
+    def _nearest_state(self, clicks: tuple[Click, ...]) -> _State:
+        """Return the known state with the same starting mask from which the fewest ``clicks`` are missing."""
+        start = _State(given=self._state.given)
+        known = [state for state in (*self._past, self._state) if state.given is start.given]
+        return max(
+            (state for state in known if state.clicks == clicks[: len(state.clicks)]),
+            key=lambda state: len(state.clicks),
+            default=start,
+        )
 
     def _found(self, image: sitk.Image, click: Click) -> _Lesion:
         """Return the lesion of a click outside all patches."""
@@ -500,6 +583,10 @@ class InteractiveSession:
                 "Slicer are RAS: change the sign of the first two."
             )
         return (x, y, z)
+
+
+def _or_one_voxel(region: Region) -> Region:
+    return Region((0, 0, 0), (1, 1, 1)) if region.empty else region
 
 
 def _lesion_at(lesions: Sequence[_Lesion], point: Point) -> _Lesion | None:

@@ -17,7 +17,7 @@ from scipy import ndimage
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.predictor import Capabilities, load_model
-from MSAMLogic.session import InteractiveSession
+from MSAMLogic.session import Click, InteractiveSession
 
 SEVERAL_SPACINGS = Capabilities(32, 16, (0.375, 0.75, 1.5, 3.0, 6.0), 1.5, antialias=True, all_clicks=True)
 
@@ -344,6 +344,116 @@ def test_reset_can_be_undone() -> None:
     assert not array(session.mask).any() and session.clicks == ()
     session.undo()
     assert (array(session.mask) == before).all() and len(session.clicks) == 1
+
+
+# Clicks that are replaced, and copies
+
+
+def clicks_of(centre: tuple[float, float, float], *offsets: float) -> list[Click]:
+    """A lesion click in the centre and background clicks beside it along x."""
+    x, y, z = centre
+    return [Click(centre), *(Click((x + offset, y, z), False) for offset in offsets)]
+
+
+def test_replaced_clicks_give_the_mask_of_making_them_one_after_the_other() -> None:
+    image, centre = one_ball()
+    moved = clicks_of(centre, -4.0, 4.0)
+    expected, _ = started(image)
+    for click in moved:
+        expected.click(click.point, click.positive)
+    session, _ = started(image)
+    for click in clicks_of(centre, -4.0, 5.0):
+        session.click(click.point, click.positive)
+    before = array(session.mask)
+    viewer = pasted(session.mask, session.set_clicks(moved))
+    assert (array(session.mask) == array(expected.mask)).all() and session.clicks == tuple(moved)
+    assert (array(viewer) == array(session.mask)).all()
+    session.undo()
+    assert (array(session.mask) == before).all() and session.clicks == tuple(clicks_of(centre, -4.0, 5.0))
+
+
+def test_clicks_that_are_known_already_are_not_made_again() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    clicks = clicks_of(centre, -4.0, 4.0, 5.0)
+    for click in clicks:
+        session.click(click.point, click.positive)
+    decoded = predictor.decoded
+    session.set_clicks(clicks[:-1])
+    assert predictor.decoded == decoded
+    session.set_clicks([*clicks[:2], clicks[3]])
+    assert predictor.decoded == decoded + 1
+
+
+def test_replaced_clicks_start_from_the_given_mask() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.set_mask(image > 50)
+    whole = array(session.mask)
+    session.click((centre[0] + 5, centre[1], centre[2]), False)
+    assert (array(session.mask) != whole).any()
+    session.set_clicks([])
+    assert (array(session.mask) == whole).all() and session.clicks == ()
+
+
+def test_replacing_by_a_bad_click_changes_nothing() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    for bad in ([Click(centre, False)], [Click(centre), Click((1e4, 0.0, 0.0))]):
+        with pytest.raises(ClickError):
+            session.set_clicks(bad)
+    assert (array(session.mask) == before).all() and session.clicks == (Click(centre),)
+    session.undo()
+    assert not session.can_undo
+
+
+def test_a_copy_goes_its_own_way() -> None:
+    image, centre = one_ball()
+    session, predictor = started(image)
+    session.click(centre)
+    before = array(session.mask)
+    other = session.copy()
+    other.click((centre[0] + 4, centre[1], centre[2]), False)
+    other.undo()
+    other.undo()
+    assert (array(session.mask) == before).all() and session.can_undo and not session.can_redo
+    assert predictor.encoded == 1
+
+
+def test_the_mask_region_is_the_mask_in_its_box() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    assert not array(session.mask_region).any()
+    session.click(centre)
+    empty = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    empty.CopyInformation(image)
+    assert (array(pasted(empty, session.mask_region)) == array(session.mask)).all()
+    assert session.mask_region.GetNumberOfPixels() < 0.2 * image.GetNumberOfPixels()
+
+
+def test_the_starting_mask_is_what_was_given() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    assert not array(session.starting_mask).any()
+    given_mask = sitk.RegionOfInterest(image > 50, (24, 24, 24), image.TransformPhysicalPointToIndex(centre))
+    session.set_mask(given_mask)  # a part of the image, on the image's own voxels
+    session.click((centre[0] + 5, centre[1], centre[2]), False)
+    assert array(session.starting_mask).sum() == array(given_mask).sum()
+    assert centroid(session.starting_mask) == pytest.approx(centroid(given_mask), abs=1e-6)
+
+
+def test_a_given_mask_that_is_a_part_of_the_image_is_placed_by_geometry() -> None:
+    image, _ = one_ball(direction=oblique(25))
+    mask = image > 50
+    session, _ = started(image)
+    session.set_mask(sitk.RegionOfInterest(mask, (40, 40, 40), (10, 10, 10)))
+    part = array(mask).copy()
+    outside = np.ones(part.shape, bool)
+    outside[10:50, 10:50, 10:50] = False
+    part[outside] = 0
+    assert part.any() and (array(session.mask) == part).all()
 
 
 # Bad input
