@@ -32,6 +32,8 @@ MODULE_LOGICS = {
     "Volumes": "vtkSlicerVolumesLogic",
 }
 
+TERMINOLOGIES = Path(__file__).parent / "terminologies"
+
 SLICE_DISPLAYABLE_MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
     "vtkMRMLModelSliceDisplayableManager",
@@ -51,6 +53,7 @@ class Core:
     def __init__(self, temporaryFolder: Path) -> None:
         self.applicationLogic = slicer.vtkSlicerApplicationLogic()
         self.applicationLogic.SetTemporaryPath(str(temporaryFolder))
+        self.applicationLogic.SetHomeDirectory(str(temporaryFolder))
         self.applicationLogic.SetSliceLogics(vtk.vtkCollection())
         self.applicationLogic.SetViewLogics(vtk.vtkCollection())
 
@@ -74,7 +77,7 @@ class Core:
         self.applicationLogic.SetMRMLScene(self.scene)
         self.applicationLogic.SetMRMLSceneDataIO(self.scene, self.remoteIOLogic, self.dataIOManagerLogic)
 
-        self.moduleLogics = self._make_module_logics()
+        self.moduleLogics = self._make_module_logics(temporaryFolder)
         self.layoutLogic = slicer.vtkMRMLLayoutLogic()
         self.layoutLogic.SetMRMLScene(self.scene)
 
@@ -83,11 +86,15 @@ class Core:
         crosshair.SetCrosshairName("default")
         self.scene.AddNode(crosshair)
 
-    def _make_module_logics(self) -> dict[str, vtk.vtkObject]:
+    def _make_module_logics(self, temporaryFolder: Path) -> dict[str, vtk.vtkObject]:
         logics = {}
         for name, className in MODULE_LOGICS.items():
             logic = getattr(slicer, className)()
             logic.SetMRMLApplicationLogic(self.applicationLogic)
+            if name == "Terminologies":
+                # The wheel brings no terminologies; these few entries are ours.
+                logic.SetModuleShareDirectory(str(TERMINOLOGIES))
+                logic.SetUserContextsPath(str(temporaryFolder))
             logics[name] = logic
             if name == "Colors":
                 # Display nodes look up their default colours through it.

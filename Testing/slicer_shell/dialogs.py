@@ -132,7 +132,9 @@ class QFileDialog(QtWidgets.QFileDialog):
         return QFileDialog._ask(title, folder)
 
     @staticmethod
-    def getOpenFileNames(parent: Any = None, title: str = "", folder: str = "", *rest: Any) -> tuple[str, ...]:
+    def getOpenFileNames(
+        parent: Any = None, title: str = "", folder: str = "", *rest: Any
+    ) -> tuple[str, ...]:
         return QFileDialog._ask(title, folder, ())
 
 

@@ -96,7 +96,12 @@ class qSlicerCoreIOManager:
 
     def _load_VolumeFile(self, fileName: str, properties: dict[str, Any], messages: Any) -> Any:
         options = _LABEL_MAP_BIT if properties.get("labelmap") else 0
-        for bit, name in ((2, "center"), (4, "singleFile"), (8, "autoWindowLevel"), (16, "discardOrientation")):
+        for bit, name in (
+            (2, "center"),
+            (4, "singleFile"),
+            (8, "autoWindowLevel"),
+            (16, "discardOrientation"),
+        ):
             if properties.get(name):
                 options |= bit
         name = properties.get("name") or _stem(fileName)

@@ -83,11 +83,14 @@ class qSlicerScriptedLoadableModule:
         return representation
 
     def release(self) -> None:
-        """Delete the widget, as unloading does."""
-        if self._representation is not None:
-            self._representation.cleanup()
-            self._representation.deleteLater()
-            self._representation = None
+        """Delete the widget; the widgets in it stop observing the scene, as their C++ destructors do."""
+        if self._representation is None:
+            return
+        for each in [self._representation, *self._representation.findChildren(QtWidgets.QWidget)]:
+            if hasattr(each, "setMRMLScene"):
+                each.setMRMLScene(None)
+        self._representation.deleteLater()
+        self._representation = None
 
 
 class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
@@ -197,9 +200,7 @@ class qSlicerModuleManager(QtCore.QObject):
         self.moduleAboutToBeUnloaded.emit(name)
         module = self.by_name.pop(name)
         if isinstance(module, qSlicerScriptedLoadableModule):
-            if module._representation is not None:
-                module._representation.deleteLater()
-                module._representation = None
+            module.release()
             sys.modules.pop(name, None)
         for attribute in (name.lower(), name + "Widget", name + "Instance"):
             if hasattr(slicer.modules, attribute):

@@ -111,7 +111,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return nodes[index] if 0 <= index < len(nodes) else None
 
     def currentNode(self) -> Any:
-        return self._scene.GetNodeByID(self._currentID) if self._scene is not None and self._currentID else None
+        return (
+            self._scene.GetNodeByID(self._currentID) if self._scene is not None and self._currentID else None
+        )
 
     def setCurrentNode(self, node: Any) -> None:
         if isinstance(node, str):

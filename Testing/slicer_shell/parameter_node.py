@@ -1,7 +1,7 @@
 """`slicer.parameterNodeWrapper`: typed members kept in a real vtkMRMLScriptedModuleNode.
 
-Members may be str, bool, int, float, enums and MRML nodes, each with a default and the common validators. Lists,
-dictionaries, packs and unions other than `Node | None` are not here.
+Members may be str, bool, int, float, enums and MRML nodes, each with a default and the common validators.
+Lists, dictionaries, packs and unions other than `Node | None` are not here.
 """
 
 from __future__ import annotations
@@ -215,9 +215,7 @@ def _widget_class() -> type:
 
 def _wrap(wrapped: type) -> type:
     hints = typing.get_type_hints(wrapped, include_extras=True)
-    parameters = {
-        name: _Parameter(name, hint, vars(wrapped).get(name)) for name, hint in hints.items()
-    }
+    parameters = {name: _Parameter(name, hint, vars(wrapped).get(name)) for name, hint in hints.items()}
     for name, method in vars(_WrapperMethods).items():
         if name not in ("__dict__", "__weakref__", "__module__", "__doc__"):
             if name in parameters:

@@ -1,8 +1,8 @@
 """PythonQt's conventions on PySide6's classes: properties are attributes, signals connect by signature.
 
-Slicer's Python sees Qt through PythonQt. Differences that a module notices are patched into PySide6's classes,
-for the whole process: `button.text` is a string, `button.connect("clicked()", f)` connects, `widget.name` is the
-object's name, dynamic properties are attributes.
+Slicer's Python sees Qt through PythonQt. Differences that a module notices are patched into PySide6's
+classes, for the whole process: `button.text` is a string, `button.connect("clicked()", f)` connects,
+`widget.name` is the object's name, dynamic properties are attributes.
 """
 
 from __future__ import annotations
@@ -42,18 +42,35 @@ def patch_properties(qtClass: type) -> None:
     for index in range(metaObject.propertyOffset(), metaObject.propertyCount()):
         name = metaObject.property(index).name()
         if name not in VIRTUAL:
-            setattr(qtClass, name, _make_property(name, metaObject.property(index).isWritable()))
+            original = getattr(qtClass, name, None)
+            setattr(qtClass, name, _make_property(name, metaObject.property(index).isWritable(), original))
 
 
-def _make_property(name: str, writable: bool) -> property:
+class _QtProperty(property):
+    """A property that leaves a static function of the same name on the class, as `QTimer.singleShot` is."""
+
+    original: Any = None
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self.original if instance is None else super().__get__(instance, owner)
+
+
+def _make_property(name: str, writable: bool, original: Any) -> property:
     def read(self: Any) -> Any:
         return self.property(name)
 
+    setter = "set" + name[0].upper() + name[1:]
+
     def write(self: Any, value: Any) -> None:
-        if not self.setProperty(name, value):
+        if hasattr(type(self), setter):
+            # Enums do not survive the way through QVariant.
+            getattr(self, setter)(value)
+        elif not self.setProperty(name, value):
             raise ValueError(f"{type(self).__name__}.{name} does not take {value!r}")
 
-    return property(read, write if writable else None)
+    made = _QtProperty(read, write if writable else None)
+    made.original = original
+    return made
 
 
 def _get_attribute(self: Any, name: str) -> Any:
@@ -111,7 +128,9 @@ def connect(sender: Any, signature: str, *receiver: Any) -> bool:
 def disconnect(sender: Any, signature: str | None = None, *receiver: Any) -> bool:
     """Undo `connect`; without a receiver, all that was connected to the signal by signature."""
     if signature is None:
-        return all([disconnect(sender, key[1], None) for key in list(_connections) if key[0] == id(sender)])
+        signatures = {key[1] for key in _connections if key[0] == id(sender)}
+        undone = [disconnect(sender, each, None) for each in signatures]
+        return all(undone)
     normalised = bytes(QtCore.QMetaObject.normalizedSignature(signature).data()).decode()
     if receiver and receiver[0] is not None:
         keys = [_key(sender, normalised, _receiver(receiver))]
@@ -177,10 +196,15 @@ def _take_as_many_arguments_as_accepted(function: Callable[..., Any]) -> Callabl
 def invented_attributes(root: QtCore.QObject) -> list[str]:
     """Attributes that were set on plain Qt objects though Qt has no such property.
 
-    PythonQt refuses them ("creating new attributes on C++ objects is not allowed"); PySide6 cannot be made to.
+    PythonQt refuses them ("creating new attributes on C++ objects is not allowed"); PySide6 cannot be made
+    to.
     """
     found = []
     for each in [root, *root.findChildren(QtCore.QObject)]:
         if type(each).__module__.startswith("PySide6"):
-            found += [f"{type(each).__name__} {each.objectName!r}: {name}" for name in vars(each)]
+            # PySide6 keeps the signals there too.
+            names = [
+                name for name, value in vars(each).items() if not isinstance(value, QtCore.SignalInstance)
+            ]
+            found += [f"{type(each).__name__} {each.objectName!r}: {name}" for name in names]
     return found

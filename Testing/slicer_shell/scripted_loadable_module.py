@@ -134,16 +134,23 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(*args, **kwargs)
         self.enableScreenshots = False
         self.screenshotScaleFactor = 1.0
+        self.moduleTestNames = [
+            name for name in dir(self) if "test" in name and callable(getattr(self, name))
+        ]
 
-    def delayDisplay(
-        self, message: str, requestedDelay: int | None = None, msec: int | None = None
-    ) -> None:
+    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
         delay = getattr(self, "messageDelay", None)
         delay = delay if delay is not None else msec if msec is not None else requestedDelay
-        slicer.util.delayDisplay(message, 50 if delay is None else delay)
+        slicer.util.delayDisplay(message, 100 if delay is None else delay)
 
     def setUp(self) -> None:
         """Slicer's own does nothing; modules clear the scene here."""
 
     def runTest(self) -> None:
-        """Modules run their tests here for the Self Tests module."""
+        """Run all tests; for the Self Tests module."""
+        self.setUpClass()
+        for name in self.moduleTestNames:
+            self.setUp()
+            getattr(self, name)()
+            self.tearDown()
+        self.tearDownClass()

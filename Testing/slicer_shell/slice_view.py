@@ -1,7 +1,7 @@
 """A slice view: the real displayable managers and interactor style in a Qt widget that renders offscreen.
 
-VTK renders with EGL into memory and the widget paints the picture, so neither an X server nor a window that Qt and
-VTK share is needed. Mouse and key events go to the real interactor, which knows nothing of the stand-in.
+VTK renders with EGL into memory and the widget paints the picture, so neither an X server nor a window that
+Qt and VTK share is needed. Mouse and key events go to the real interactor.
 """
 
 from __future__ import annotations
@@ -173,7 +173,9 @@ class qMRMLSliceView(QtWidgets.QWidget):
         self._renderWindow.Finalize()
 
     def _crosshair_manager(self) -> Any:
-        return self._displayableManagers.GetDisplayableManagerByClassName("vtkMRMLCrosshairDisplayableManager")
+        return self._displayableManagers.GetDisplayableManagerByClassName(
+            "vtkMRMLCrosshairDisplayableManager"
+        )
 
     def _update_slice_image(self) -> None:
         connection = self._sliceLogic.GetImageDataConnection()
@@ -276,7 +278,7 @@ class qMRMLSliceView(QtWidgets.QWidget):
         )
 
     def _on_create_timer(self, interactor: Any, event: str) -> None:
-        # The generic interactor leaves timers to its toolkit; one pending timer is all that Slicer's style uses.
+        # The generic interactor leaves timers to its toolkit; Slicer's style uses one at a time.
         timer = QtCore.QTimer(self)
         timer.timeout.connect(lambda: self._interactor.InvokeEvent("TimerEvent"))
         timer.start(10)

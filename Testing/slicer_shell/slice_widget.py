@@ -14,7 +14,9 @@ from .slice_view import qMRMLSliceView
 class qMRMLSliceWidget(QtWidgets.QWidget):
     """Holds a slice view; the controller bar with its slider is not here."""
 
-    def __init__(self, sliceNode: Any, applicationLogic: Any, parent: QtWidgets.QWidget | None = None) -> None:
+    def __init__(
+        self, sliceNode: Any, applicationLogic: Any, parent: QtWidgets.QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setObjectName("qMRMLSliceWidget" + sliceNode.GetLayoutName())
         self._sliceNode = sliceNode

@@ -99,9 +99,7 @@ def click_at_ras(
     return ras_of_pixel(name, pixel)
 
 
-def click_at_pixel(
-    name: str, pixel: QtCore.QPoint, button: Any = LEFT, modifiers: Any = NO_MODIFIER
-) -> None:
+def click_at_pixel(name: str, pixel: QtCore.QPoint, button: Any = LEFT, modifiers: Any = NO_MODIFIER) -> None:
     """Move the mouse to a pixel, press and release."""
     view = slice_view(name)
     _enter(view, pixel)
