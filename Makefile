@@ -13,7 +13,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --editable ".[dev,demo]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,demo,slicer-shell]"
 	touch $@
 
 demo: install
@@ -24,6 +24,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest Testing/in_slicer_shell
 
 bench: install
 	$(BIN)/python Testing/bench.py

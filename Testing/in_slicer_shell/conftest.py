@@ -1,0 +1,59 @@
+"""Starts the stand-in for Slicer's shell, and gives each test a fresh scene."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from Testing import slicer_shell
+
+EXAMPLE = Path(__file__).parent / "example" / "ShellExample.py"
+
+if slicer_shell.available():
+    # Before test files are collected: they import slicer, qt and the module's own files.
+    slicer_shell.start()
+else:
+    collect_ignore_glob = ["test_*.py"]
+
+
+def pytest_report_header() -> str:
+    if slicer_shell.available():
+        return "slicer-core is there: the shell's tests run"
+    return "slicer-core or PySide6 is not installed: the tests in Slicer's shell are skipped"
+
+
+@pytest.fixture
+def scene() -> Iterator[object]:
+    """An empty scene; afterwards nothing that the test made may be left."""
+    import slicer
+
+    from Testing.slicer_shell import dialogs, leaks
+    from Testing.slicer_shell.testing import process_events, stop_placing
+
+    def empty() -> None:
+        stop_placing()
+        slicer.util.selectModule("")
+        slicer.mrmlScene.Clear(0)
+        process_events(20)
+        dialogs.clear()
+
+    empty()
+    before = leaks.take_stock()
+    yield slicer.mrmlScene
+    unanswered = dialogs.unused_answers()
+    empty()
+    leaks.check(before)
+    assert unanswered == 0, f"{unanswered} answers were given to dialogs that never came"
+
+
+@pytest.fixture
+def example(scene: object) -> Iterator[object]:
+    """The example module, loaded and left again."""
+    import slicer
+
+    module = slicer.app.moduleManager().load(EXAMPLE)
+    yield module
+    slicer.util.selectModule("")
+    slicer.app.moduleManager().unload("ShellExample")
