@@ -1,53 +1,89 @@
-"""Scans from files: whatever SimpleITK reads, and folders that hold one DICOM series."""
+"""Scans from files: DICOM series, and whatever else SimpleITK reads."""
 
 from __future__ import annotations
 
 import gzip
+import logging
 import math
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
 
-_MODALITY = "0008|0060"
+if TYPE_CHECKING:
+    from MSAMLogic.dicom import DicomSource
+
+LOGGER = logging.getLogger(__name__)
+
 _NIFTI_HEADER = 348  # bytes
 
 
-def read_image(path: Path) -> sitk.Image:
-    """Read a volume from a file (NRRD, NIfTI, MHA, ...) or from a folder with one DICOM series.
+@dataclass(frozen=True)
+class Scan:
+    """A volume that was read.
+
+    Attributes:
+        image: the voxels and where they lie.
+        source: the DICOM headers it came from; ``None`` for other formats.
+        notes: what the user should know about how it was read.
+    """
+
+    image: sitk.Image
+    source: DicomSource | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: Path, series: str | None = None) -> sitk.Image:
+    """Read a volume; what the user should know about it is logged as warnings.
+
+    Args:
+        path: a file (NRRD, NIfTI, MHA, DICOM, ...) or a folder with DICOM files.
+        series: which series of the folder, as :func:`MSAMLogic.dicom.choose_series` takes it.
 
     Raises:
-        ImageError: when there is no such file, it cannot be read, or the folder holds no or several
-            series.
+        ImageError: as :func:`read_scan`.
+    """
+    scan = read_scan(path, series)
+    for note in scan.notes:
+        LOGGER.warning(note)
+    return scan.image
+
+
+def read_scan(path: Path, series: str | None = None) -> Scan:
+    """Read a volume, and for DICOM the headers that a segmentation of it has to refer to.
+
+    Args:
+        path: a file (NRRD, NIfTI, MHA, DICOM, ...) or a folder with DICOM files.
+        series: which series of the folder, as :func:`MSAMLogic.dicom.choose_series` takes it; by default
+            the only one.
+
+    Raises:
+        ImageError: when there is no such file, it cannot be read, or the folder holds no or several series,
+            or one whose slices make no volume.
     """
     if not path.exists():
         raise ImageError(f"There is no file or folder '{path}'; check the path.")
+    from MSAMLogic.dicom.series import is_dicom_file
+
+    if path.is_dir() or is_dicom_file(path):
+        return _read_dicom(path, series)
     try:
-        if path.is_dir():
-            return _read_series(path)
         _check_whole(path)
-        return sitk.ReadImage(str(path))
+        return Scan(sitk.ReadImage(str(path)))
     except RuntimeError as error:
         raise ImageError(
             f"'{path.name}' cannot be read as an image; use NRRD, NIfTI, MHA or a DICOM folder."
         ) from error
 
 
-def _read_series(folder: Path) -> sitk.Image:
-    reader = sitk.ImageSeriesReader()
-    series = reader.GetGDCMSeriesIDs(str(folder))
-    if len(series) != 1:
-        found = f"{len(series)} DICOM series" if series else "no DICOM series"
-        raise ImageError(f"The folder '{folder.name}' holds {found}; give a folder with exactly one.")
-    # GDCM orders the slices by their position along the normal, not by name.
-    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    image = reader.Execute()
-    if reader.HasMetaDataKey(0, _MODALITY):  # a series has no metadata of its own
-        image.SetMetaData(_MODALITY, reader.GetMetaData(0, _MODALITY))
-    return image
+def _read_dicom(path: Path, series: str | None) -> Scan:
+    from MSAMLogic.dicom import choose_series, find_series, read_series
+
+    return Scan(*read_series(choose_series(find_series(path), series, path.name)))
 
 
 def _check_whole(path: Path) -> None:

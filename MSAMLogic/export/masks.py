@@ -13,7 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
-from MSAMLogic.export.segmentation_nrrd import check_is_mask, write_segmentation_nrrd
+from MSAMLogic.export.segmentation_nrrd import write_segmentation_nrrd
+from MSAMLogic.export.segments import check_is_mask
 from MSAMLogic.files import atomic_path
 
 _PLAIN_FORMATS = (".nrrd", ".nii", ".nii.gz", ".mha")
