@@ -273,6 +273,10 @@ class InteractiveSession:
         self._require_image()
         return self._go_to(_State(), self._last_point(self._state))
 
+    def forget_history(self) -> None:
+        """Make the present state the one before which there is nothing to undo."""
+        self._past, self._future = [], []
+
     @property
     def clicks(self) -> tuple[Click, ...]:
         """The clicks so far, oldest first."""

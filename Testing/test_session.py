@@ -422,6 +422,15 @@ def test_a_copy_goes_its_own_way() -> None:
     assert predictor.encoded == 1
 
 
+def test_a_forgotten_history_cannot_be_undone_and_the_mask_stays() -> None:
+    image, centre = one_ball()
+    session, _ = started(image)
+    session.click(centre)
+    other = session.copy()
+    session.forget_history()
+    assert not session.can_undo and other.can_undo and array(session.mask).any()
+
+
 def test_the_mask_region_is_the_mask_in_its_box() -> None:
     image, centre = one_ball()
     session, _ = started(image)

@@ -1,0 +1,78 @@
+"""The two diameters of the selected lesion as lines in the views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from MSAMLogic.measurements import Diameters
+from SlicerMSAMLib.markup_clicks import Ras
+
+_COLOUR = (1.0, 0.92, 0.35)
+
+
+class DiameterRulers:
+    """Two line markups that belong to the module: not editable, not saved with the scene."""
+
+    def __init__(self) -> None:
+        self._nodes: list[slicer.vtkMRMLMarkupsLineNode] = []
+
+    @property
+    def nodes(self) -> list[slicer.vtkMRMLMarkupsLineNode]:
+        """The lines in the scene: long axis, short axis."""
+        return [node for node in self._nodes if slicer.mrmlScene.IsNodePresent(node)]
+
+    def show(
+        self, diameters: Diameters, world_of: Callable[[tuple[float, float, float]], Ras]
+    ) -> None:
+        """Show the diameters.
+
+        Args:
+            diameters: with ends in the volume's own LPS.
+            world_of: maps these to world RAS.
+        """
+        if len(self.nodes) != 2:
+            self.remove()
+            self._nodes = [_line(_("Long axis")), _line(_("Short axis"))]
+        for node, ends in zip(self._nodes, (diameters.long_ends, diameters.short_ends), strict=True):
+            node.SetLocked(False)
+            for index, end in enumerate(ends):
+                point = vtk.vtkVector3d(*world_of(end))
+                if node.GetNumberOfControlPoints() <= index:
+                    node.AddControlPointWorld(point)
+                else:
+                    node.SetNthControlPointPositionWorld(index, point)
+            node.SetLocked(True)
+
+    def remove(self) -> None:
+        """Take the lines out of the scene."""
+        nodes, self._nodes = self.nodes, []
+        for node in nodes:
+            slicer.mrmlScene.RemoveNode(node)
+
+    def forget(self) -> None:
+        """Forget lines that a closing scene takes with it."""
+        self._nodes = []
+
+
+def _line(name: str) -> slicer.vtkMRMLMarkupsLineNode:
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    for paint in (display.SetSelectedColor, display.SetColor):
+        paint(*_COLOUR)
+    display.SetGlyphScale(0.8)
+    display.SetLineThickness(0.3)
+    display.SetPointLabelsVisibility(False)
+    display.SetPropertiesLabelVisibility(True)
+    display.SetTextScale(2.5)
+    return node

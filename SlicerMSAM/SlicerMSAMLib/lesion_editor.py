@@ -1,0 +1,681 @@
+"""From clicks to segments: what the module does, on the main thread and without a widget.
+
+Clicks arrive as markups, inference happens on the worker, its updates come back through
+:meth:`LesionEditor.poll`, the preview shows them, and acceptance writes a segment. Everything that is
+known of a lesion hangs on one object, so that undo, cancel and selection have one place to look at.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from MSAMLogic.errors import MSAMError
+from MSAMLogic.measurements import LesionMeasurements, measure
+from MSAMLogic.session import Click, InteractiveSession
+from SlicerMSAMLib import click_memory, segment_access
+from SlicerMSAMLib.click_memory import ClickMemory
+from SlicerMSAMLib.inference_worker import InferenceWorker, Job
+from SlicerMSAMLib.lesion_preview import LesionPreview
+from SlicerMSAMLib.lesion_sessions import LesionSessions, Update
+from SlicerMSAMLib.markup_clicks import MarkupClicks, Ras
+from SlicerMSAMLib.volume_geometry import (
+    ijk_to_ras,
+    image_of,
+    labelmap_of,
+    own_lps_of_world,
+    require_linear_transform,
+    voxels_of,
+    world_of_own_lps,
+)
+
+logger = logging.getLogger(__name__)
+
+LoadPredictor = Callable[[str, Job], Any]
+
+
+@dataclass(eq=False)
+class Lesion:
+    """What is known of one segment that is being clicked.
+
+    Attributes:
+        segmentation: the user's segmentation.
+        segment_id: the segment in it.
+        update: the newest result, None before the first.
+        pending: clicks on their way to the worker, oldest first.
+        jobs: open jobs that change this lesion.
+        content: fingerprint of the segment when it was last read or written; None when unknown.
+        accepted: fingerprint of the mask that was last accepted.
+        accept_when_done: whether to accept as soon as no job is open.
+        measurements: of the newest mask.
+    """
+
+    segmentation: slicer.vtkMRMLSegmentationNode
+    segment_id: str
+    update: Update | None = None
+    pending: list[Click] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    content: str | None = None
+    accepted: str | None = None
+    accept_when_done: bool = False
+    measurements: LesionMeasurements | None = None
+
+    @property
+    def segment(self) -> slicer.vtkSegment | None:
+        """The segment, or None when it was removed."""
+        return self.segmentation.GetSegmentation().GetSegment(self.segment_id)
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the segment holds what the clicks say."""
+        if self.update is None:
+            return True
+        return click_memory.fingerprint(self.update.mask) in (self.content, self.accepted)
+
+
+class _Volume:
+    """One volume as the worker sees it: voxels first, an image and sessions once a job needs them.
+
+    Args:
+        node: the volume.
+        model: name of the network.
+    """
+
+    def __init__(self, node: slicer.vtkMRMLScalarVolumeNode, model: str) -> None:
+        self.node = node
+        self.model = model
+        self.voxels = voxels_of(node)
+        self.to_ras = ijk_to_ras(node)
+        self.modified = node.GetImageData().GetMTime()
+        self.geometry = click_memory.geometry_text(self.to_ras, self.voxels.shape)
+        self.image: Any = None  # from here on the worker's thread only
+        self.sessions: LesionSessions | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the node has other voxels now, or lies elsewhere."""
+        data = self.node.GetImageData()
+        return (
+            data is None
+            or data.GetMTime() != self.modified
+            or not np.array_equal(ijk_to_ras(self.node), self.to_ras)
+        )
+
+    def ready_image(self) -> Any:
+        """Return the volume as an image; on the worker's thread."""
+        if self.image is None:
+            self.image = image_of(self.voxels, self.to_ras)
+        return self.image
+
+
+class LesionEditor(VTKObservationMixin):
+    """Segments lesions of one volume by clicks.
+
+    Args:
+        load_predictor: returns the network of a name; called on the worker's thread, may report progress.
+        on_change: called when there is something new to show.
+        on_error: called with a text that says what is wrong and what to do.
+        on_message: called with what jobs report.
+    """
+
+    def __init__(
+        self,
+        load_predictor: LoadPredictor,
+        on_change: Callable[[], object] = lambda: None,
+        on_error: Callable[[str], object] = lambda text: None,
+        on_message: Callable[[object], object] = lambda message: None,
+    ) -> None:
+        VTKObservationMixin.__init__(self)
+        self.worker = InferenceWorker(on_message)
+        self.clicks = MarkupClicks(self._click_was_placed, self._clicks_were_changed)
+        self.preview = LesionPreview()
+        self.writer = segment_access.SegmentWriter()
+        self.model = "default"
+        self._load_predictor = load_predictor
+        self._on_change = on_change
+        self._on_error = on_error
+        self._predictors: dict[str, Any] = {}
+        self._volume: _Volume | None = None
+        self._volume_node: slicer.vtkMRMLScalarVolumeNode | None = None
+        self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
+        self._lesions: dict[tuple[str, str], Lesion] = {}
+        self._current: Lesion | None = None
+        self._hidden: tuple[slicer.vtkMRMLSegmentationNode, str] | None = None
+        self._measuring: dict[str, Job] = {}
+        self._segment_measurements: dict[str, LesionMeasurements] = {}
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._node_goes)
+
+    # What is selected
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The volume to click in."""
+        return self._volume_node
+
+    @property
+    def segmentation(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation that lesions are written to."""
+        return self._segmentation
+
+    @property
+    def lesion(self) -> Lesion | None:
+        """The selected lesion."""
+        return self._current
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something that the user asked for is on its way; measuring is not counted."""
+        return any(lesion.jobs for lesion in self._lesions.values())
+
+    def select_volume(self, node: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Choose the volume to click in."""
+        if node is self._volume_node:
+            return
+        self._leave_volume()
+        self._volume_node = node
+        self._select_current_anew()
+
+    def select_model(self, name: str) -> None:
+        """Choose the network; clicks of the selected lesion are made again with it."""
+        if name == self.model:
+            return
+        self.model = name
+        self._leave_volume()
+        self._select_current_anew()
+
+    def select_segmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        """Choose the segmentation to write to."""
+        if node is self._segmentation:
+            return
+        self._leave_lesion()
+        self._segmentation = node
+        self._segment_measurements.clear()
+        self.measure_segments()
+        self._on_change()
+
+    def select_segment(self, segment_id: str | None) -> None:
+        """Choose the lesion to click; its clicks, mask and history come back."""
+        if self._current is not None and segment_id == self._current.segment_id:
+            return
+        self._leave_lesion()
+        if segment_id and self._segmentation is not None:
+            self._current = self._lesion_of(segment_id)
+            self._recall(self._current)
+        self._show()
+
+    def next_lesion(self) -> str | None:
+        """Accept the present mask and go on with a new, empty segment; its ID, or None without a volume."""
+        if self._volume_node is None:
+            self._on_error(_("Choose a volume first."))
+            return None
+        self.accept()
+        if self._current is not None and self._is_untouched(self._current):
+            return self._current.segment_id
+        if self._segmentation is None:
+            self._segmentation = segment_access.add_segmentation(self._volume_node)
+        segment_id = segment_access.add_lesion(self._segmentation)
+        self.select_segment(segment_id)
+        return segment_id
+
+    # What the user does to a lesion
+
+    def click(self, world: Ras, positive: bool) -> None:
+        """Add a click.
+
+        Args:
+            world: RAS millimetres.
+            positive: for the lesion, or against it.
+        """
+        try:
+            point = self._ready_for(world)
+            lesion = self._lesion_to_click()
+        except MSAMError as error:
+            self._refuse(error)
+            return
+        click = Click(point, positive)
+        lesion.pending.append(click)
+
+        def forget() -> None:
+            if click in lesion.pending:
+                lesion.pending.remove(click)
+
+        self._change(lesion, lambda session: session.click(click.point, click.positive), forget)
+
+    def undo(self) -> None:
+        """Take the last change of the selected lesion back: clicks, markers, mask and model state."""
+        self._change_current(lambda session: session.undo())
+
+    def redo(self) -> None:
+        """Make the last undone change again."""
+        self._change_current(lambda session: session.redo())
+
+    def reset(self) -> None:
+        """Drop clicks and mask of the selected lesion; undo brings them back."""
+        lesion = self._current
+        if lesion is not None and (lesion.update is not None or lesion.jobs):
+            self._change_current(lambda session: session.reset())
+
+    def accept(self) -> None:
+        """Write the mask into its segment, as soon as the clicks on their way are done."""
+        lesion = self._current
+        if lesion is None:
+            return
+        if lesion.jobs:
+            lesion.accept_when_done = True
+        else:
+            self._accept(lesion)
+
+    def cancel(self) -> None:
+        """Drop all clicks that have no mask yet, at once."""
+        self.worker.cancel()
+        self._show()
+
+    def poll(self) -> None:
+        """Take over what the worker has finished; call it from a timer."""
+        self.worker.poll()
+
+    # What the volume's segments measure
+
+    def measurements_of(self, segment_id: str) -> LesionMeasurements | None:
+        """Return the newest measurements of a segment, or None while there are none."""
+        return self._segment_measurements.get(segment_id)
+
+    def measure_segments(self) -> None:
+        """Measure all segments of the segmentation that are not measured yet."""
+        if self._segmentation is None or self._volume_node is None:
+            return
+        inside = self._segmentation.GetSegmentation()
+        for index in range(inside.GetNumberOfSegments()):
+            segment_id = inside.GetNthSegmentID(index)
+            if segment_id in self._segment_measurements or segment_id in self._measuring:
+                continue
+            try:
+                mask = segment_access.read_segment(self._segmentation, segment_id, self._volume_node)
+                self._measure(segment_id, mask)
+            except MSAMError as error:
+                logger.info("Segment %s is not measured: %s", segment_id, error)
+
+    def world_of(self, point: tuple[float, float, float]) -> Ras:
+        """Return world RAS of a point in the volume's own LPS."""
+        return world_of_own_lps(self._volume_node, point)
+
+    # The end
+
+    def leave(self) -> None:
+        """Take markers and preview out of the views; what is not accepted comes back on return."""
+        self.clicks.remove()
+        self.preview.remove()
+        self._show_segment_again()
+
+    def come_back(self) -> None:
+        """Show the selected lesion again."""
+        if self._current is not None:
+            self._current.content = self._current.content or None
+            self._recall(self._current)
+        self._show()
+
+    def close(self) -> None:
+        """Stop the worker and remove everything of the module's own from the scene."""
+        self._leave_volume()
+        self.worker.stop()
+        self.leave()
+        self.writer.forget()
+        self._predictors.clear()
+        self.removeObservers()
+
+    # Inside: lesions
+
+    def _lesion_of(self, segment_id: str) -> Lesion:
+        key = (self._segmentation.GetID(), segment_id)
+        if key not in self._lesions:
+            self._lesions[key] = Lesion(self._segmentation, segment_id)
+        return self._lesions[key]
+
+    def _is_known(self, lesion: Lesion) -> bool:
+        return any(lesion is known for known in self._lesions.values())
+
+    def _is_untouched(self, lesion: Lesion) -> bool:
+        has_clicks = lesion.update is not None and bool(lesion.update.clicks)
+        return not has_clicks and not lesion.jobs and self._content(lesion) == "empty"
+
+    def _content(self, lesion: Lesion) -> str:
+        mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
+        return click_memory.fingerprint(mask)
+
+    def _ready_for(self, world: Ras) -> tuple[float, float, float]:
+        """Return where a click lies in the volume, ready to be clicked."""
+        if self._volume_node is None:
+            raise MSAMError(_("Choose a volume first, then click the lesion."))
+        require_linear_transform(self._volume_node)
+        return own_lps_of_world(self._volume_node, world)
+
+    def _lesion_to_click(self) -> Lesion:
+        """Return the selected lesion, made when there is none, in step with its segment."""
+        if self._volume is not None and self._volume.is_stale:
+            self._leave_volume()
+        if self._segmentation is None:
+            self._segmentation = segment_access.add_segmentation(self._volume_node)
+        if self._current is None or self._current.segment is None:
+            self._leave_lesion()
+            self._current = self._lesion_of(segment_access.add_lesion(self._segmentation))
+        lesion = self._current
+        if lesion.content is None:
+            self._recall(lesion)
+        if not lesion.jobs:
+            self._adopt(lesion)
+        return lesion
+
+    def _recall(self, lesion: Lesion) -> None:
+        """Make the clicks again that a segment remembers, when the segment is still what they made."""
+        if lesion.content is not None or self._volume_node is None or lesion.segment is None:
+            return
+        text = vtk.reference("")
+        if not lesion.segment.GetTag(click_memory.TAG, text):
+            return
+        memory = ClickMemory.from_text(str(text))
+        try:
+            volume, content = self._present_volume(), self._content(lesion)
+        except MSAMError as error:
+            self._refuse(error)
+            return
+        if memory is None or memory.geometry != volume.geometry or memory.content != content:
+            return
+        lesion.content = content
+
+        def make_again(session: InteractiveSession) -> None:
+            if memory.starting_mask is not None:
+                session.set_mask(memory.starting_mask)
+                session.forget_history()
+            for click in memory.clicks:
+                session.click(click.point, click.positive)
+
+        lesion.pending = list(memory.clicks)
+
+        def forget() -> None:
+            lesion.pending.clear()
+
+        self._change(lesion, make_again, forget, anew=True)
+
+    def _adopt(self, lesion: Lesion) -> None:
+        """Start from what the segment holds, when somebody else has put it there."""
+        mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
+        content = click_memory.fingerprint(mask)
+        if content == lesion.content:
+            return
+        is_first = lesion.content is None
+        lesion.content = content
+        if is_first and content == "empty":
+            return
+
+        def start(session: InteractiveSession) -> None:
+            session.set_mask(mask)
+            if is_first:
+                session.forget_history()
+
+        self._change(lesion, start, anew=is_first)
+
+    # Inside: changes
+
+    def _present_volume(self) -> _Volume:
+        if self._volume is None:
+            require_linear_transform(self._volume_node)
+            self._volume = _Volume(self._volume_node, self.model)
+        return self._volume
+
+    def _change_current(self, change: Callable[[InteractiveSession], object]) -> None:
+        if self._current is not None and self._volume_node is not None:
+            self._change(self._current, change)
+
+    def _change(
+        self,
+        lesion: Lesion,
+        change: Callable[[InteractiveSession], object],
+        forget: Callable[[], object] = lambda: None,
+        anew: bool = False,
+    ) -> None:
+        """Let the worker change a lesion.
+
+        Args:
+            lesion: which one.
+            change: what to do to its session, on the worker's thread.
+            forget: called when it is done, failed or cancelled.
+            anew: start from a session without history.
+        """
+        try:
+            volume = self._present_volume()
+        except MSAMError as error:
+            forget()
+            self._refuse(error)
+            return
+        self.worker.cancel(list(self._measuring.values()))
+        self._measuring.clear()
+
+        def work(job: Job) -> tuple[Update, Callable[[], None]]:
+            return self._sessions(volume, job).try_change(lesion, change, job, anew)
+
+        def settle() -> None:
+            forget()
+            if job in lesion.jobs:
+                lesion.jobs.remove(job)
+
+        def succeed(result: tuple[Update, Callable[[], None]]) -> None:
+            settle()
+            if self._is_known(lesion):
+                lesion.update = result[0]
+                self._lesion_has_changed(lesion)
+
+        def fail(error: Exception) -> None:
+            settle()
+            self._refuse(error)
+
+        def cancelled() -> None:
+            settle()
+            lesion.accept_when_done = False
+            if lesion.update is None:
+                lesion.content = None
+
+        job = Job(work, succeed, fail, cancelled, commit=lambda result: result[1]())
+        lesion.jobs.append(job)
+        self.worker.submit(job)
+        self._on_change()
+
+    def _sessions(self, volume: _Volume, job: Job) -> LesionSessions:
+        """Return the sessions of a volume, made when there are none; on the worker's thread."""
+        if volume.sessions is None:
+            if volume.model not in self._predictors:
+                predictor = self._load_predictor(volume.model, job)
+                self._predictors = {volume.model: predictor}
+            job.check()
+            volume.sessions = LesionSessions(self._predictors[volume.model], volume.ready_image())
+        return volume.sessions
+
+    def _lesion_has_changed(self, lesion: Lesion) -> None:
+        self._remember(lesion)
+        if lesion.accept_when_done and not lesion.jobs:
+            lesion.accept_when_done = False
+            self._accept(lesion)
+        elif not lesion.jobs:
+            self._measure(lesion.segment_id, lesion.update.mask)
+        if lesion is self._current:
+            self._show()
+        else:
+            self._on_change()
+
+    def _accept(self, lesion: Lesion) -> None:
+        if lesion.update is None or lesion.segment is None or lesion.is_accepted:
+            return
+        try:
+            self.writer.write(lesion.update.mask, lesion.segmentation, lesion.segment_id, self._volume_node)
+            lesion.content = self._content(lesion)
+        except MSAMError as error:
+            self._refuse(error)
+            return
+        lesion.accepted = click_memory.fingerprint(lesion.update.mask)
+        self._remember(lesion)
+        mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
+        self._measure(lesion.segment_id, mask)
+        self._show()
+
+    def _remember(self, lesion: Lesion) -> None:
+        """Let the segment carry its clicks, so that they are saved with it."""
+        if lesion.segment is None or lesion.update is None or self._volume is None:
+            return
+        start = lesion.update.starting_mask
+        memory = ClickMemory(
+            lesion.update.clicks,
+            start if click_memory.fingerprint(start) != "empty" else None,
+            self._volume.geometry,
+            lesion.content or "empty",
+        )
+        lesion.segment.SetTag(click_memory.TAG, memory.to_text())
+
+    def _measure(self, segment_id: str, mask: Any) -> None:
+        """Measure a mask in the background, after what is asked for now."""
+        if click_memory.fingerprint(mask) == "empty":
+            self._segment_measurements.pop(segment_id, None)
+            return
+        volume = self._present_volume()
+
+        def done(result: LesionMeasurements) -> None:
+            self._measuring.pop(segment_id, None)
+            self._segment_measurements[segment_id] = result
+            self._on_change()
+
+        def failed(error: Exception) -> None:
+            self._measuring.pop(segment_id, None)
+            logger.info("Segment %s is not measured: %s", segment_id, error)
+
+        job = Job(lambda job: measure(volume.ready_image(), mask), done, failed)
+        self._measuring[segment_id] = job
+        self.worker.submit(job)
+
+    # Inside: views
+
+    def _show(self) -> None:
+        """Bring markers and preview in step with the selected lesion."""
+        lesion = self._current
+        if lesion is None or self._volume_node is None:
+            self.clicks.show([])
+            self.preview.hide()
+            self._show_segment_again()
+            self._on_change()
+            return
+        if not lesion.jobs:
+            known = lesion.update.clicks if lesion.update is not None else ()
+            self.clicks.show(
+                [(world_of_own_lps(self._volume_node, click.point), click.positive) for click in known]
+            )
+        if lesion.update is None or lesion.segment is None or lesion.is_accepted:
+            self.preview.hide()
+            self._show_segment_again()
+        else:
+            labelmap = labelmap_of(lesion.update.mask, self._volume_node)
+            segment = lesion.segment
+            self.preview.show(labelmap, self._volume_node, segment.GetColor(), segment.GetName())
+            self._hide_segment(lesion)
+        self._on_change()
+
+    def _hide_segment(self, lesion: Lesion) -> None:
+        """Hide the accepted mask while a newer one is shown, so that what shrinks is seen to shrink."""
+        display = lesion.segmentation.GetDisplayNode()
+        held = (lesion.segmentation, lesion.segment_id)
+        if self._hidden == held or display is None:
+            return
+        self._show_segment_again()
+        if display.GetSegmentVisibility(lesion.segment_id):
+            display.SetSegmentVisibility(lesion.segment_id, False)
+            self._hidden = held
+
+    def _show_segment_again(self) -> None:
+        if self._hidden is None:
+            return
+        segmentation, segment_id = self._hidden
+        self._hidden = None
+        display = segmentation.GetDisplayNode() if slicer.mrmlScene.IsNodePresent(segmentation) else None
+        if display is not None and segmentation.GetSegmentation().GetSegment(segment_id) is not None:
+            display.SetSegmentVisibility(segment_id, True)
+
+    def _refuse(self, error: Exception) -> None:
+        if not isinstance(error, MSAMError):
+            logger.error("The click could not be answered.", exc_info=error)
+        self._show()
+        self._on_error(str(error))
+
+    # Inside: leaving
+
+    def _leave_lesion(self) -> None:
+        self._current = None
+        self._show_segment_again()
+
+    def _leave_volume(self) -> None:
+        """Forget the volume's sessions; segments remember their clicks."""
+        self.worker.cancel()
+        self._measuring.clear()
+        self._segment_measurements.clear()
+        self._volume = None
+        self._lesions.clear()
+        if self._current is not None:
+            current, self._current = self._current, None
+            if current.segment is not None and self._segmentation is current.segmentation:
+                self._current = self._lesion_of(current.segment_id)
+        self._show_segment_again()
+
+    def _select_current_anew(self) -> None:
+        if self._current is not None:
+            self._recall(self._current)
+        self._show()
+        self.measure_segments()
+
+    def _scene_closes(self, caller: object, event: object) -> None:
+        self._hidden = None
+        self.worker.cancel()
+        self.clicks.forget()
+        self.preview.forget()
+        self.writer.forget()
+        self._measuring.clear()
+        self._segment_measurements.clear()
+        self._lesions.clear()
+        self._volume = self._volume_node = self._segmentation = self._current = None
+        self._on_change()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_goes(self, caller: object, event: object, node: slicer.vtkMRMLNode) -> None:
+        if node is self._volume_node:
+            self.select_volume(None)
+        elif node is self._segmentation:
+            self.worker.cancel()
+            self._leave_lesion()
+            self._lesions.clear()
+            self._segment_measurements.clear()
+            self._segmentation = None
+            self._show()
+
+    # Inside: what markers tell
+
+    def _click_was_placed(self, world: Ras, positive: bool) -> None:
+        self.click(world, positive)
+
+    def _clicks_were_changed(self) -> None:
+        """Make all clicks again with the markers where they are now."""
+        lesion = self._current
+        if lesion is None or self._volume_node is None:
+            return
+        try:
+            wanted = [
+                Click(own_lps_of_world(self._volume_node, world), positive)
+                for world, positive in self.clicks.points()
+            ]
+        except MSAMError as error:
+            self._refuse(error)
+            return
+        self._change(lesion, lambda session: session.set_clicks(wanted))

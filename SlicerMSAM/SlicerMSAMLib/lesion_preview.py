@@ -1,0 +1,94 @@
+"""The live mask: what the clicks say, shown before it is accepted.
+
+It is a segmentation of the module's own, hidden from lists and not saved, so nothing of the user's
+changes until the mask is accepted.
+"""
+
+from __future__ import annotations
+
+import slicer
+from slicer.i18n import tr as _
+
+_FILL_OPACITY = 0.30
+_OUTLINE_WIDTH = 2
+_SEGMENT = "Preview"
+
+
+class LesionPreview:
+    """One uncommitted mask in all views."""
+
+    def __init__(self) -> None:
+        self._node: slicer.vtkMRMLSegmentationNode | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is a mask in the views."""
+        node = self._node
+        return node is not None and node.GetSegmentation().GetNumberOfSegments() > 0
+
+    @property
+    def node(self) -> slicer.vtkMRMLSegmentationNode | None:
+        """The segmentation that shows the mask."""
+        return self._node
+
+    def show(
+        self,
+        labelmap: slicer.vtkOrientedImageData,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        colour: tuple[float, float, float],
+        name: str,
+    ) -> None:
+        """Show a mask in place of the one before.
+
+        Args:
+            labelmap: in the volume's own RAS.
+            volume: whose parent transforms apply to the mask too.
+            colour: RGB in [0, 1].
+            name: of the lesion.
+        """
+        node = self._present_node()
+        node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        segmentation = node.GetSegmentation()
+        if segmentation.GetSegment(_SEGMENT) is None:
+            segmentation.AddEmptySegment(_SEGMENT, name, colour)
+        segment = segmentation.GetSegment(_SEGMENT)
+        if segment.GetName() != name:
+            segment.SetName(name)
+        if segment.GetColor() != tuple(colour):
+            segment.SetColor(*colour)
+        slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
+            labelmap, node, _SEGMENT, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
+        )
+
+    def hide(self) -> None:
+        """Show nothing."""
+        if self._node is not None and slicer.mrmlScene.IsNodePresent(self._node):
+            self._node.GetSegmentation().RemoveAllSegments()
+
+    def forget(self) -> None:
+        """Forget a node that a closing scene takes with it."""
+        self._node = None
+
+    def remove(self) -> None:
+        """Take the preview out of the scene."""
+        node, self._node = self._node, None
+        if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            slicer.mrmlScene.RemoveNode(node)
+
+    def _present_node(self) -> slicer.vtkMRMLSegmentationNode:
+        if self._node is not None and slicer.mrmlScene.IsNodePresent(self._node):
+            return self._node
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentationNode")
+        node.UnRegister(None)
+        node.SetName(slicer.mrmlScene.GenerateUniqueName(_("Lesion preview")))
+        node.SetSaveWithScene(False)
+        node.SetHideFromEditors(True)
+        slicer.mrmlScene.AddNode(node)
+        node.CreateDefaultDisplayNodes()
+        display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetOpacity2DFill(_FILL_OPACITY)
+        display.SetOpacity2DOutline(1.0)
+        display.SetSliceIntersectionThickness(_OUTLINE_WIDTH)
+        self._node = node
+        return node

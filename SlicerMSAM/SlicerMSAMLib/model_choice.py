@@ -1,0 +1,82 @@
+"""The models that the panel offers, and loading one with its weights on the worker's thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from SlicerMSAMLib.inference_worker import Job
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a long task is.
+
+    Attributes:
+        text: what is being done.
+        share: 0 to 1, or None when unknown.
+    """
+
+    text: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """One entry of the model list.
+
+    Attributes:
+        name: in the registry.
+        title: for the list.
+        details: size, licence and what it was trained on, for the line below and the tooltip.
+    """
+
+    name: str
+    title: str
+    details: str
+
+
+def model_choices() -> list[ModelChoice]:
+    """Return the registry's models, the default first.
+
+    Raises:
+        WeightsError: when the registry is missing or damaged.
+    """
+    from MSAMLogic import weights
+
+    choices = []
+    for entry in weights.models():
+        size = _("size unknown") if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.0f} MB"
+        here = _("ready") if weights.is_available(entry) else _("will be downloaded")
+        details = f"{size}, {entry.licence}, {here}"
+        choices.append(ModelChoice(entry.name, entry.title, details))
+    return choices
+
+
+def load_predictor(name: str, job: Job) -> Any:
+    """Return a model with its weights, downloaded when they are missing; on the worker's thread.
+
+    Raises:
+        MSAMError: when the weights cannot be fetched or read, or PyTorch is missing.
+    """
+    from MSAMLogic import load_model, weights
+
+    entry = weights.find_model(name)
+    if not weights.is_available(entry):
+
+        def tell(here: int, whole: int | None) -> None:
+            share = here / whole if whole else None
+            job.report(Progress(_("Downloading {title}").format(title=entry.title), share))
+
+        weights.download(entry, progress=tell, cancelled=lambda: job.is_cancelled)
+    job.report(Progress(_("Loading {title}").format(title=entry.title)))
+    return load_model(name)
+
+
+def device_text(predictor: Any) -> str:
+    """Return where a model runs, in words."""
+    names = {"cuda": _("NVIDIA GPU"), "mps": _("Apple GPU"), "cpu": _("processor")}
+    kind = getattr(getattr(predictor, "device", None), "type", "cpu")
+    return names.get(kind, kind)

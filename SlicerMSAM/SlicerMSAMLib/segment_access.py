@@ -1,0 +1,241 @@
+"""Read and write one segment of the user's segmentation, and leave its neighbours alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from MSAMLogic.errors import ImageError
+from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_between
+
+LESION_TERMINOLOGY = (
+    "Segmentation category and type - DICOM master list"
+    "~SCT^49755003^Morphologically Altered Structure~SCT^52988006^Lesion~^^"
+    "~Anatomic codes - DICOM master list~^^~^^"
+)
+# Colours that differ for normal and for colour-blind eyes (Okabe and Ito), the vivid ones first.
+_COLOURS = (
+    (0.90, 0.60, 0.00),
+    (0.34, 0.71, 0.91),
+    (0.00, 0.62, 0.45),
+    (0.94, 0.89, 0.26),
+    (0.80, 0.47, 0.65),
+    (0.84, 0.37, 0.00),
+    (0.00, 0.45, 0.70),
+)
+_SEGMENT_EDITOR_TAG = "SegmentEditor"
+
+
+def add_segmentation(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
+    """Return a new segmentation for a volume, under the same transform, shown in all views."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} lesions")
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    if hierarchy is not None:
+        item = hierarchy.GetItemByDataNode(volume)
+        own = hierarchy.GetItemByDataNode(node)
+        if item and own:
+            hierarchy.SetItemParent(own, hierarchy.GetItemParent(item))
+    return node
+
+
+def add_lesion(segmentation: slicer.vtkMRMLSegmentationNode) -> str:
+    """Return the ID of a new, empty segment with a colour and the terminology of a lesion."""
+    inside = segmentation.GetSegmentation()
+    names = {inside.GetNthSegment(n).GetName() for n in range(inside.GetNumberOfSegments())}
+    number = 1
+    while _("Lesion {number}").format(number=number) in names:
+        number += 1
+    name = _("Lesion {number}").format(number=number)
+    colour = _COLOURS[inside.GetNumberOfSegments() % len(_COLOURS)]
+    segment_id = inside.AddEmptySegment("", name, colour)
+    segment = inside.GetSegment(segment_id)
+    segment.SetTerminology(LESION_TERMINOLOGY)
+    segment.SetTag("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
+    segment.SetTag("DICOM.SegmentAlgorithmName", "M-SAM")
+    return segment_id
+
+
+def read_segment(
+    segmentation: slicer.vtkMRMLSegmentationNode, segment_id: str, volume: slicer.vtkMRMLScalarVolumeNode
+) -> sitk.Image:
+    """Return a segment's mask in the volume's own LPS, in its box; one voxel of 0 when it is empty.
+
+    Raises:
+        ImageError: when segmentation and volume cannot be compared, or the segment has no labelmap.
+    """
+    labelmap = slicer.vtkOrientedImageData()
+    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    if segment is not None and segment.GetRepresentation(name) is None:
+        segmentation.GetSegmentation().CreateRepresentation(name)
+    if segment is None or not segmentation.GetBinaryLabelmapRepresentation(segment_id, labelmap):
+        if segment is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 1:
+            empty = segment.GetRepresentation(name)
+            if empty is None:
+                raise ImageError(f"Segment '{segment.GetName()}' cannot be turned into a labelmap.")
+        labelmap = slicer.vtkOrientedImageData()
+    return mask_of(labelmap, transform_between(segmentation, volume))
+
+
+class SegmentWriter:
+    """Writes accepted masks through Slicer's segment editor logic.
+
+    Each acceptance is one step that can be undone there. The masking settings of the Segment Editor
+    (editable area, intensity range) apply; other segments are never overwritten, whatever its overwrite
+    setting, because a reader who clicks on one lesion does not expect the next one to shrink.
+    """
+
+    def __init__(self) -> None:
+        self._logic: slicer.vtkSlicerSegmentEditorLogic | None = None
+        self._history: slicer.vtkSegmentationHistory | None = None
+
+    @property
+    def logic(self) -> slicer.vtkSlicerSegmentEditorLogic:
+        """The logic that writes; its ``Undo`` takes the last acceptance back."""
+        if self._logic is None:
+            self._logic = slicer.vtkSlicerSegmentEditorLogic()
+            self._logic.SetMRMLScene(slicer.mrmlScene)
+            self._history = slicer.vtkSegmentationHistory()
+            self._logic.SetSegmentationHistory(self._history)
+        return self._logic
+
+    def write(
+        self,
+        mask: sitk.Image,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        segment_id: str,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+    ) -> bool:
+        """Make a segment equal to a mask where they differ.
+
+        Args:
+            mask: in its box, in the volume's own LPS.
+            segmentation: the user's.
+            segment_id: the segment to write.
+            volume: the volume that was clicked.
+
+        Returns:
+            Whether anything differed.
+
+        Raises:
+            ImageError: when segmentation and volume cannot be compared.
+        """
+        to_target = transform_between(volume, segmentation)
+        matrix = vtk.vtkMatrix4x4()
+        for row in range(4):
+            for column in range(4):
+                matrix.SetElement(row, column, to_target[row, column])
+        changed = _changed_box(mask, read_segment(segmentation, segment_id, volume))
+        if changed is None:
+            return False
+        modifier = labelmap_of(changed, volume, None if np.array_equal(to_target, np.eye(4)) else matrix)
+        editor = self._editor_node(segmentation, segment_id, volume)
+        logic = self.logic
+        logic.SetSegmentEditorNode(editor)
+        self._history.SetSegmentation(segmentation.GetSegmentation())
+        logic.SaveStateForUndo()
+        _save_in_segment_editor(segmentation)
+        try:
+            logic.ModifySegmentByLabelmap(
+                segmentation,
+                segment_id,
+                modifier,
+                logic.ModificationModeSet,
+                modifier.GetExtent(),
+                False,
+                False,
+            )
+        finally:
+            logic.SetSegmentEditorNode(None)
+            slicer.mrmlScene.RemoveNode(editor)
+        return True
+
+    def forget(self) -> None:
+        """Forget what belongs to a closing scene."""
+        if self._history is not None:
+            self._history.RemoveAllStates()
+            self._history.SetSegmentation(None)
+
+    def _editor_node(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        segment_id: str,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+    ) -> slicer.vtkMRMLSegmentEditorNode:
+        """Return settings for one write: the user's masking, no overwriting."""
+        editor = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+        editor.UnRegister(None)
+        editor.SetSaveWithScene(False)
+        editor.SetHideFromEditors(True)
+        users = slicer.mrmlScene.GetSingletonNode(_SEGMENT_EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        slicer.mrmlScene.AddNode(editor)
+        editor.SetAndObserveSegmentationNode(segmentation)
+        editor.SetAndObserveSourceVolumeNode(volume)
+        editor.SetSelectedSegmentID(segment_id)
+        if users is not None and users.GetSegmentationNode() is segmentation:
+            editor.SetMaskMode(users.GetMaskMode())
+            if users.GetMaskSegmentID():
+                editor.SetMaskSegmentID(users.GetMaskSegmentID())
+            editor.SetSourceVolumeIntensityMask(users.GetSourceVolumeIntensityMask())
+            editor.SetSourceVolumeIntensityMaskRange(users.GetSourceVolumeIntensityMaskRange())
+        editor.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+        return editor
+
+
+def _save_in_segment_editor(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Let an open Segment Editor take the acceptance back with its own undo button."""
+    widget = getattr(slicer.modules, "SegmentEditorWidget", None)
+    editor = getattr(widget, "editor", None)
+    if editor is not None and editor.segmentationNode() is segmentation:
+        editor.saveStateForUndo()
+
+
+def _changed_box(wanted: sitk.Image, present: sitk.Image) -> sitk.Image | None:
+    """Return the wanted mask in the box of the voxels in which the two differ, or None when none does."""
+    reach = [_index_box(wanted, image) for image in (wanted, present)]
+    low = np.min([box[0] for box in reach], axis=0)
+    high = np.max([box[1] for box in reach], axis=0)
+    frame = sitk.Image([int(n) for n in high - low], sitk.sitkUInt8)
+    frame.SetSpacing(wanted.GetSpacing())
+    frame.SetDirection(wanted.GetDirection())
+    frame.SetOrigin(wanted.TransformContinuousIndexToPhysicalPoint([float(v) for v in low]))
+    both = [
+        sitk.GetArrayFromImage(sitk.Resample(image, frame, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+        for image in (wanted, present)
+    ]
+    differs = both[0] != both[1]
+    if not differs.any():
+        return None
+    bounds = []
+    for axis in range(3):
+        hit = np.flatnonzero(differs.any(axis=tuple(a for a in range(3) if a != axis)))
+        bounds.append((int(hit[0]), int(hit[-1]) + 1))
+    (k0, k1), (j0, j1), (i0, i1) = bounds
+    box = sitk.GetImageFromArray(both[0][k0:k1, j0:j1, i0:i1])
+    box.SetSpacing(frame.GetSpacing())
+    box.SetDirection(frame.GetDirection())
+    box.SetOrigin(frame.TransformIndexToPhysicalPoint((i0, j0, k0)))
+    return box
+
+
+def _index_box(frame: sitk.Image, image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return the voxels of ``frame``'s grid, from and to, that ``image`` can touch."""
+    corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.GetSize()])).reshape(3, -1).T
+    indices = np.array(
+        [
+            frame.TransformPhysicalPointToContinuousIndex(
+                image.TransformIndexToPhysicalPoint([int(v) for v in corner])
+            )
+            for corner in corners
+        ]
+    )
+    return (
+        np.floor(indices.min(axis=0) + 0.01).astype(int),
+        np.ceil(indices.max(axis=0) - 0.01).astype(int) + 1,
+    )
