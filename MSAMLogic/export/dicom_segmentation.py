@@ -81,6 +81,9 @@ def write_dicom_segmentation(
     if not segments:
         raise ImageError("There is no segment to write.")
     headers = clean_headers(source)
+    for header in headers:
+        if not header.get("SliceThickness"):  # of type 2 in images, of type 1 here
+            header.SliceThickness = _between(source)
     pixels, region = _pixels(segments, source, fractional)
     with dicom_errors("A DICOM segmentation"):
         data_set = _segmentation(
@@ -172,8 +175,6 @@ def _segmentation(
     measures = data_set.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     # highdicom works this out from the slices with a segment, which may be a single one.
     measures.SpacingBetweenSlices = _between(source)
-    if not measures.get("SliceThickness"):
-        measures.SliceThickness = _between(source)
     if len(headers) == 1 and len(source.frame_numbers) < int(headers[0].get("NumberOfFrames", 1)):
         _leave_out_other_frames(data_set, source)
     return data_set
