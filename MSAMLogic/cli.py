@@ -1,4 +1,4 @@
-"""The command ``msam``: segment a scan by clicks, list and fetch models, train, evaluate."""
+"""The command ``msam``: segment a scan by clicks, export masks, list and fetch models, train, evaluate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from tqdm import tqdm
@@ -15,6 +15,9 @@ from tqdm import tqdm
 from MSAMLogic.errors import ClickError, MSAMError
 from MSAMLogic.geometry import Point, lps_from_ras
 from MSAMLogic.version import __version__
+
+if TYPE_CHECKING:
+    from MSAMLogic.reading import Scan
 
 app = typer.Typer(
     help="Click a lesion in a 3D scan and get its mask. For research use; not a medical device.",
@@ -73,10 +76,41 @@ def main(
         raise typer.Exit
 
 
+SeriesOption = Annotated[
+    str | None,
+    typer.Option("--series", help="Series of a DICOM folder: a number of 'msam series', or a UID."),
+]
+NameOption = Annotated[str | None, typer.Option(help="Name of the segment.")]
+TypeOption = Annotated[
+    str, typer.Option("--type", help="What it is: lesion, mass, nodule, ..., or SCT^code^meaning.")
+]
+RegionOption = Annotated[
+    str | None, typer.Option(help="Where it is: lung, liver, brain, ..., or SCT^code^meaning.")
+]
+ReportOption = Annotated[
+    Path | None, typer.Option(help="Measurements as a DICOM report; with a mask in .dcm only.")
+]
+TableOption = Annotated[Path | None, typer.Option("--measurements", help="Measurements as a .csv table.")]
+DescriptionOption = Annotated[str, typer.Option(help="Series description of a mask in .dcm.")]
+NumberOption = Annotated[
+    int | None, typer.Option(help="Series number of a mask in .dcm; 1000 more than the scan's.", min=0)
+]
+
+
+def _read(image: Path, series: str | None) -> Scan:
+    """Read a scan, and say on stderr what the user should know about it."""
+    from MSAMLogic.reading import read_scan
+
+    scan = read_scan(image, series)
+    for note in scan.notes:
+        typer.echo(f"msam: {note}", err=True)
+    return scan
+
+
 @app.command()
 @_reports_errors
 def segment(
-    image: Annotated[Path, typer.Argument(help="Scan: NRRD, NIfTI, MHA, or a folder with one DICOM series.")],
+    image: Annotated[Path, typer.Argument(help="Scan: NRRD, NIfTI, MHA, or a folder with a DICOM series.")],
     click: Annotated[
         list[str],
         typer.Option(
@@ -85,7 +119,9 @@ def segment(
             "the order counts.",
         ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Mask: .seg.nrrd, .nrrd, .nii.gz or .mha.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Mask: .seg.nrrd, .nrrd, .nii.gz, .mha or .dcm.")
+    ],
     lps: Annotated[bool, typer.Option("--lps", help="Clicks are L,P,S, as ITK and DICOM have them.")] = False,
     start: Annotated[
         Path | None, typer.Option("--start", help="A mask to start from; clicks correct it.")
@@ -94,20 +130,39 @@ def segment(
         str, typer.Option(help="A name that 'msam models' lists, or a weights file.")
     ] = "default",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    name: Annotated[str, typer.Option(help="Name of the segment in a .seg.nrrd.")] = "Lesion",
+    name: NameOption = None,
+    kind: TypeOption = "lesion",
+    region: RegionOption = None,
+    series: SeriesOption = None,
+    report: ReportOption = None,
+    measurements: TableOption = None,
+    series_description: DescriptionOption = "Lesion segmentation",
+    series_number: NumberOption = None,
 ) -> None:
     """Segment the lesion under the clicks."""
-    from MSAMLogic.export.masks import check_mask_format, write_mask
+    from MSAMLogic.export.dicom_context import Algorithm
+    from MSAMLogic.export.masks import check_mask_format
+    from MSAMLogic.export.results import Output, describe_model
+    from MSAMLogic.export.segments import Segment
+    from MSAMLogic.export.terminology import REGIONS, TYPES, find_code
     from MSAMLogic.reading import read_image
 
     clicks = [parse_click(text, lps) for text in click]
-    check_mask_format(output)
-    scan = read_image(image)
+    result = Output(
+        output, report, measurements, series_description=series_description, series_number=series_number
+    )
+    codes = find_code(kind, TYPES), find_code(region, REGIONS) if region else None
+    if not output.name.endswith(".dcm"):
+        check_mask_format(output)
+    scan = _read(image, series)
+    result.check(scan)
+    # Only DICOM says what drew the mask.
+    algorithm = describe_model(model) if output.name.endswith(".dcm") else Algorithm(model, "")
     from MSAMLogic.predictor import load_model
     from MSAMLogic.session import InteractiveSession
 
     session = InteractiveSession(load_model(model, device))  # type: ignore[arg-type]
-    session.set_image(scan)
+    session.set_image(scan.image)
     if start is not None:
         session.set_mask(read_image(start))
     with tqdm(clicks, unit="click", disable=not sys.stderr.isatty(), leave=False) as bar:
@@ -120,12 +175,77 @@ def segment(
     mask = session.mask
     if session.is_cut_off:
         typer.echo("msam: the lesion goes on beyond what was looked at; add a click at its end.", err=True)
-    write_mask(output, mask, name)
+    drawn = Segment(mask, name or "Lesion", type=codes[0], region=codes[1])
+    result.write([drawn], scan, algorithm)
     i, j, k = mask.GetSpacing()
     import SimpleITK as sitk
 
     voxels = int(sitk.GetArrayViewFromImage(mask).sum())
     typer.echo(f"{output}: {voxels} voxels, {voxels * i * j * k / 1000:.2f} ml")
+
+
+@app.command()
+@_reports_errors
+def export(
+    mask: Annotated[Path, typer.Argument(help="Mask: .seg.nrrd, or a label map in any format.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="As for 'msam segment'; .dcm needs --scan.")],
+    scan: Annotated[
+        Path | None, typer.Option(help="The scan of the mask; for DICOM the folder with its series.")
+    ] = None,
+    series: SeriesOption = None,
+    name: NameOption = None,
+    kind: TypeOption = "",
+    region: RegionOption = None,
+    fractional: Annotated[
+        bool, typer.Option("--fractional", help="Write values from 0 to 1, to a .dcm.")
+    ] = False,
+    model: Annotated[str, typer.Option(help="The model that the mask was made with.")] = "default",
+    report: ReportOption = None,
+    measurements: TableOption = None,
+    series_description: DescriptionOption = "Lesion segmentation",
+    series_number: NumberOption = None,
+) -> None:
+    """Write a mask in another format, with measurements."""
+    from dataclasses import replace
+
+    from MSAMLogic.export.dicom_context import Algorithm
+    from MSAMLogic.export.results import Output, describe_model, read_segments
+    from MSAMLogic.export.terminology import REGIONS, TYPES, find_code
+
+    changes: dict[str, Any] = {"type": find_code(kind, TYPES)} if kind else {}
+    changes |= {"region": find_code(region, REGIONS)} if region else {}
+    result = Output(output, report, measurements, fractional, series_description, series_number)
+    source = None if scan is None else _read(scan, series)
+    result.check(source)
+    segments = [replace(segment, **changes) for segment in read_segments(mask, fractional)]
+    if name is not None and len(segments) > 1:
+        names = [f"{name} {number}" for number in range(1, len(segments) + 1)]
+    else:
+        names = [name or segment.name for segment in segments]
+    segments = [replace(segment, name=each) for segment, each in zip(segments, names, strict=True)]
+    algorithm = describe_model(model) if output.name.endswith(".dcm") else Algorithm(model, "")
+    result.write(segments, source, algorithm)
+    typer.echo(f"{output}: {', '.join(names)}")
+
+
+@app.command("series")
+@_reports_errors
+def list_series(folder: Annotated[Path, typer.Argument(help="A folder with DICOM files.")]) -> None:
+    """List the DICOM series of a folder, to choose one with --series."""
+    from MSAMLogic.dicom import find_series
+    from MSAMLogic.errors import ImageError
+
+    if not folder.exists():
+        raise ImageError(f"There is no folder '{folder}'; check the path.")
+    found = find_series(folder)
+    if not found:
+        raise ImageError(f"The folder '{folder.name}' holds no DICOM series.")
+    for number, entry in enumerate(found, start=1):
+        parts = [entry.modality, entry.size, entry.part, entry.description]
+        typer.echo(f"{number}  {', '.join(part for part in parts if part)}")
+        typer.echo(f"    {entry.uid}")
+        if entry.problem:
+            typer.echo(f"    cannot be read as a volume: {entry.problem}")
 
 
 @app.command()

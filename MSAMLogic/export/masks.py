@@ -7,6 +7,7 @@ import gzip
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
 from MSAMLogic.export.segmentation_nrrd import write_segmentation_nrrd
-from MSAMLogic.export.segments import check_is_mask
+from MSAMLogic.export.segments import Segment, check_is_mask, fill
 from MSAMLogic.files import atomic_path
+from MSAMLogic.geometry import ImageGrid
 
 _PLAIN_FORMATS = (".nrrd", ".nii", ".nii.gz", ".mha")
 _NIFTI_HEADER = 352  # bytes, with the four that say whether an extension follows
@@ -28,7 +30,7 @@ def check_mask_format(path: Path) -> None:
     if not path.name.endswith(MASK_FORMATS) or path.name in MASK_FORMATS:
         raise ImageError(
             f"'{path.name}' is of no format that masks can be written in; use a name that ends in "
-            f"{', '.join(MASK_FORMATS)}."
+            f"{', '.join(MASK_FORMATS)}, or for a scan from DICOM in .dcm."
         )
 
 
@@ -50,7 +52,34 @@ def write_mask(path: Path, mask: sitk.Image, segment_name: str = "Lesion") -> No
     if path.name.endswith(".seg.nrrd"):
         write_segmentation_nrrd(path, mask, segment_name)
         return
-    labels = sitk.Cast(mask != 0, sitk.sitkUInt8)
+    _write_plain(path, sitk.Cast(mask != 0, sitk.sitkUInt8))
+
+
+def write_labels(path: Path, segments: Sequence[Segment], grid: ImageGrid) -> None:
+    """Write segments as a label map of 0, 1, 2, ..., in their order, atomically.
+
+    Args:
+        path: ends in one of :data:`MASK_FORMATS` other than ``.seg.nrrd``.
+        segments: one or more, which do not overlap.
+        grid: the scan's, which the file gets.
+
+    Raises:
+        ImageError: when the format is another or cannot hold the geometry, the segments overlap or are more
+            than 255, or a mask does not lie on the grid.
+        OSError: when the file cannot be written.
+    """
+    check_mask_format(path)
+    if not 1 <= len(segments) <= 255:
+        raise ImageError(f"A label map holds from 1 to 255 segments, not {len(segments)}.")
+    labels = np.zeros(grid.size[::-1], np.uint8)
+    for label, array in enumerate(fill(segments, grid), start=1):
+        if labels[array].any():
+            raise ImageError("The segments overlap, which a label map cannot hold; write .seg.nrrd or .dcm.")
+        labels[array] = label
+    _write_plain(path, grid.image(labels, grid.whole))
+
+
+def _write_plain(path: Path, labels: sitk.Image) -> None:
     with atomic_path(path) as partial:
         if path.name.endswith((".nii", ".nii.gz")):
             _write_nifti(partial, labels)
