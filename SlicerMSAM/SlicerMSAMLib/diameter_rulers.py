@@ -25,9 +25,7 @@ class DiameterRulers:
         """The lines in the scene: long axis, short axis."""
         return [node for node in self._nodes if slicer.mrmlScene.IsNodePresent(node)]
 
-    def show(
-        self, diameters: Diameters, world_of: Callable[[tuple[float, float, float]], Ras]
-    ) -> None:
+    def show(self, diameters: Diameters, world_of: Callable[[tuple[float, float, float]], Ras]) -> None:
         """Show the diameters.
 
         Args:

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
-import slicer
 from slicer.i18n import tr as _
 
 # Import name and requirement of what Slicer does not bring itself.

@@ -173,6 +173,11 @@ class LesionEditor(VTKObservationMixin):
         return self._current
 
     @property
+    def predictor(self) -> Any:
+        """The network in use, or None while none is loaded."""
+        return self._predictors.get(self.model)
+
+    @property
     def is_busy(self) -> bool:
         """Whether something that the user asked for is on its way; measuring is not counted."""
         return any(lesion.jobs for lesion in self._lesions.values())

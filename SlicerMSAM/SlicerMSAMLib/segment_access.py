@@ -9,11 +9,12 @@ import vtk
 from slicer.i18n import tr as _
 
 from MSAMLogic.errors import ImageError
+from MSAMLogic.export.terminology import ABNORMAL, LESION
 from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_between
 
+# As vtkSlicerTerminologiesModuleLogic writes it: list, category, type, modifier, list, region, modifier.
 LESION_TERMINOLOGY = (
-    "Segmentation category and type - DICOM master list"
-    "~SCT^49755003^Morphologically Altered Structure~SCT^52988006^Lesion~^^"
+    f"Segmentation category and type - DICOM master list~{ABNORMAL}~{LESION}~^^"
     "~Anatomic codes - DICOM master list~^^~^^"
 )
 # Colours that differ for normal and for colour-blind eyes (Okabe and Ito), the vivid ones first.
@@ -69,17 +70,16 @@ def read_segment(
     Raises:
         ImageError: when segmentation and volume cannot be compared, or the segment has no labelmap.
     """
-    labelmap = slicer.vtkOrientedImageData()
-    segment = segmentation.GetSegmentation().GetSegment(segment_id)
+    inside = segmentation.GetSegmentation()
+    segment = inside.GetSegment(segment_id)
+    if segment is None:
+        raise ImageError("The segment was removed; choose another one.")
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-    if segment is not None and segment.GetRepresentation(name) is None:
-        segmentation.GetSegmentation().CreateRepresentation(name)
-    if segment is None or not segmentation.GetBinaryLabelmapRepresentation(segment_id, labelmap):
-        if segment is not None and segmentation.GetSegmentation().GetNumberOfSegments() > 1:
-            empty = segment.GetRepresentation(name)
-            if empty is None:
-                raise ImageError(f"Segment '{segment.GetName()}' cannot be turned into a labelmap.")
-        labelmap = slicer.vtkOrientedImageData()
+    if segment.GetRepresentation(name) is None and not inside.CreateRepresentation(name):
+        raise ImageError(f"Segment '{segment.GetName()}' cannot be turned into a labelmap.")
+    labelmap = slicer.vtkOrientedImageData()
+    # False for an empty segment, whose labelmap has no extent.
+    segmentation.GetBinaryLabelmapRepresentation(segment_id, labelmap)
     return mask_of(labelmap, transform_between(segmentation, volume))
 
 

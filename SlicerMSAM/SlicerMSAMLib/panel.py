@@ -1,0 +1,601 @@
+"""The panel: widgets on one side, the lesion editor on the other, and nothing else.
+
+It opens whatever is or is not installed; the editor is made once everything is there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from SlicerMSAMLib.installer import InstallationError, Installer
+from SlicerMSAMLib.shortcuts import Shortcuts
+
+logger = logging.getLogger(__name__)
+
+_POLL_MILLISECONDS = 10
+_BUSY_AFTER_MILLISECONDS = 200
+_LESION_STYLE = "QPushButton:checked { background-color: #2e9e4f; color: white; font-weight: bold; }"
+_BACKGROUND_STYLE = "QPushButton:checked { background-color: #c0392b; color: white; font-weight: bold; }"
+_ERROR_STYLE = "color: #c0392b;"
+
+
+class Panel(VTKObservationMixin):
+    """The module's panel.
+
+    Args:
+        ui_file: the Qt Designer file.
+        logic: the module's logic; gives the parameter node and the editor.
+        installer: finds out what is missing; by default the real one.
+    """
+
+    def __init__(self, ui_file: str, logic: Any, installer: Installer | None = None) -> None:
+        VTKObservationMixin.__init__(self)
+        self.logic = logic
+        self.installer = installer or Installer(run=self._run_visibly)
+        self.editor: Any = None
+        self.load_predictor: Callable[..., Any] | None = None
+        self.rulers: Any = None
+        self.positive = True
+        self.widget = slicer.util.loadUI(ui_file)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self._parameters: Any = None
+        self._connection: Any = None
+        self._is_entered = False
+        self._is_updating = False
+        self._error = ""
+        self._shown_rows: list[tuple] = []
+        self._poll_timer = qt.QTimer()
+        self._poll_timer.setInterval(_POLL_MILLISECONDS)
+        self._poll_timer.connect("timeout()", self._poll)
+        self._busy_timer = qt.QTimer()
+        self._busy_timer.setSingleShot(True)
+        self._busy_timer.setInterval(_BUSY_AFTER_MILLISECONDS)
+        self._busy_timer.connect("timeout()", self._show_busy)
+        self._prepare_widgets()
+        self.shortcuts = Shortcuts(
+            slicer.util.mainWindow(),
+            {
+                "place": self.toggle_placing,
+                "toggle_sign": self.toggle_sign,
+                "next_lesion": self.next_lesion,
+                "reset": self.reset,
+                "undo": self.undo,
+                "redo": self.redo,
+                "accept": self.accept,
+                "stop_placing": self.stop_placing,
+            },
+        )
+
+    # Entering and leaving
+
+    def enter(self) -> None:
+        """Bring the module to life."""
+        self._is_entered = True
+        self._start_editor()
+        self._connect_parameters()
+        self.shortcuts.install()
+        if self.editor is not None:
+            interaction = slicer.app.applicationLogic().GetInteractionNode()
+            self.addObserver(
+                interaction, slicer.vtkMRMLInteractionNode.InteractionModeChangedEvent, self._mode_changed
+            )
+            self.editor.come_back()
+        self._update()
+
+    def exit(self) -> None:
+        """Leave the views, keys and events to others."""
+        self._is_entered = False
+        self.shortcuts.remove()
+        self.removeObservers()
+        self._disconnect_parameters()
+        if self.editor is not None:
+            self.editor.leave()
+            self.rulers.remove()
+
+    def close(self) -> None:
+        """End for good."""
+        self.exit()
+        self._poll_timer.stop()
+        self._busy_timer.stop()
+        if self.editor is not None:
+            self.editor.close()
+            self.editor = None
+
+    def scene_closes(self) -> None:
+        """Let go of what the scene takes with it."""
+        self._disconnect_parameters()
+        if self.rulers is not None:
+            self.rulers.forget()
+
+    def scene_changed(self) -> None:
+        """Take over what a new or opened scene holds."""
+        if self._is_entered:
+            self._connect_parameters()
+            self._update()
+
+    # What the user does
+
+    def start_placing(self, positive: bool) -> None:
+        """Let clicks in the views mark the lesion, or the background."""
+        self.positive = positive
+        if self.editor is not None:
+            self.editor.clicks.start_placing(positive)
+        self._update()
+
+    def stop_placing(self) -> None:
+        """Let clicks in the views do what they do elsewhere."""
+        if self.editor is not None:
+            self.editor.clicks.stop_placing()
+        self._update()
+
+    def toggle_placing(self) -> None:
+        """Switch clicking on or off."""
+        if self.editor is not None and self.editor.clicks.is_placing:
+            self.stop_placing()
+        else:
+            self.start_placing(self.positive)
+
+    def toggle_sign(self) -> None:
+        """Switch between lesion and background."""
+        self.positive = not self.positive
+        if self.editor is not None and self.editor.clicks.is_placing:
+            self.start_placing(self.positive)
+        self._update()
+
+    def undo(self) -> None:
+        """Take the last click back."""
+        self._tell_editor("undo")
+
+    def redo(self) -> None:
+        """Make the click again that was taken back."""
+        self._tell_editor("redo")
+
+    def reset(self) -> None:
+        """Drop the lesion's clicks."""
+        self._tell_editor("reset")
+
+    def accept(self) -> None:
+        """Write the mask into its segment."""
+        self._tell_editor("accept")
+
+    def next_lesion(self) -> None:
+        """Accept, and go on with another lesion."""
+        self._tell_editor("next_lesion")
+
+    def cancel(self) -> None:
+        """Drop the clicks that have no mask yet."""
+        self._tell_editor("cancel")
+
+    def _tell_editor(self, verb: str) -> None:
+        if self.editor is not None:
+            self._error = ""
+            getattr(self.editor, verb)()
+            self._update()
+
+    # Setting up
+
+    def _prepare_widgets(self) -> None:
+        ui = self.ui
+        ui.lesionButton.setStyleSheet(_LESION_STYLE)
+        ui.backgroundButton.setStyleSheet(_BACKGROUND_STYLE)
+        ui.lesionButton.connect("clicked(bool)", lambda on: self._sign_clicked(True, on))
+        ui.backgroundButton.connect("clicked(bool)", lambda on: self._sign_clicked(False, on))
+        ui.undoButton.connect("clicked()", self.undo)
+        ui.redoButton.connect("clicked()", self.redo)
+        ui.resetButton.connect("clicked()", self.reset)
+        ui.acceptButton.connect("clicked()", self.accept)
+        ui.nextButton.connect("clicked()", self.next_lesion)
+        ui.cancelButton.connect("clicked()", self.cancel)
+        ui.installButton.connect("clicked()", self._install)
+        ui.copyButton.connect("clicked()", self._copy_measurements)
+        ui.csvButton.connect("clicked()", self._save_measurements)
+        ui.nrrdButton.connect("clicked()", lambda: self._export("NRRD (*.seg.nrrd)", ".seg.nrrd"))
+        ui.niftiButton.connect("clicked()", lambda: self._export("NIfTI (*.nii.gz)", ".nii.gz"))
+        ui.dicomButton.connect("clicked()", lambda: self._export("DICOM (*.dcm)", ".dcm"))
+        ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
+        for plane, title in (
+            ("axial", _("Axial diameters")),
+            ("coronal", _("Coronal diameters")),
+            ("sagittal", _("Sagittal diameters")),
+        ):
+            ui.planeSelector.addItem(title, plane)
+        ui.planeSelector.connect("currentIndexChanged(int)", self._plane_chosen)
+        table = ui.lesionTable
+        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+        table.verticalHeader().hide()
+        table.connect("itemSelectionChanged()", self._row_chosen)
+
+    def _start_editor(self) -> None:
+        """Make the editor, when everything that it needs is installed."""
+        if self.editor is not None or self.installer.missing_packages():
+            return
+        if self.load_predictor is None and self.installer.is_torch_missing():
+            return
+        from SlicerMSAMLib.diameter_rulers import DiameterRulers
+        from SlicerMSAMLib.measurement_rows import HEADINGS
+
+        self.rulers = DiameterRulers()
+        self.editor = self.logic.createEditor(
+            self.load_predictor,
+            on_change=self._editor_changed,
+            on_error=self._show_error,
+            on_message=self._show_progress,
+        )
+        table = self.ui.lesionTable
+        table.setColumnCount(len(HEADINGS))
+        table.setHorizontalHeaderLabels(list(HEADINGS))
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setStretchLastSection(True)
+        self._list_models()
+
+    def _list_models(self) -> None:
+        from MSAMLogic.errors import MSAMError
+        from SlicerMSAMLib.model_choice import model_choices
+
+        selector = self.ui.modelSelector
+        try:
+            choices = model_choices()
+        except MSAMError as error:
+            self._show_error(str(error))
+            return
+        self._is_updating = True
+        selector.clear()
+        for choice in choices:
+            selector.addItem(choice.title, choice.name)
+        self._is_updating = False
+        self._model_details = {choice.name: choice.details for choice in choices}
+
+    # Parameters
+
+    def _connect_parameters(self) -> None:
+        self._disconnect_parameters()
+        if self.editor is None:
+            return
+        self._parameters = self.logic.getParameterNode()
+        if self._parameters.inputVolume is None:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            shown = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+            active = slicer.mrmlScene.GetNodeByID(shown) if shown else None
+            is_scan = active is not None and active.GetClassName() == "vtkMRMLScalarVolumeNode"
+            self._parameters.inputVolume = active if is_scan else first
+        self._connection = self._parameters.connectGui(self.ui)
+        node = self._parameters.parameterNode
+        self.addObserver(node, self._modified_event(), self._parameters_changed)
+        self._parameters_changed()
+
+    def _disconnect_parameters(self) -> None:
+        if self._parameters is not None:
+            self.removeObserver(
+                self._parameters.parameterNode, self._modified_event(), self._parameters_changed
+            )
+            self._parameters.disconnectGui(self._connection)
+            self._parameters = self._connection = None
+
+    @staticmethod
+    def _modified_event() -> int:
+        import vtk
+
+        return vtk.vtkCommand.ModifiedEvent
+
+    def _parameters_changed(self, caller: object = None, event: object = None) -> None:
+        """Take the user's choices over into the editor."""
+        if self._is_updating or self._parameters is None or self.editor is None:
+            return
+        parameters, editor = self._parameters, self.editor
+        self._is_updating = True
+        try:
+            self._error = "" if parameters.inputVolume is not editor.volume else self._error
+            editor.select_model(parameters.modelName)
+            editor.select_volume(parameters.inputVolume)
+            segmentation = parameters.segmentation
+            if segmentation is not editor.segmentation:
+                editor.select_segmentation(segmentation)
+            wanted = parameters.segmentID
+            inside = segmentation.GetSegmentation() if segmentation is not None else None
+            if inside is not None and inside.GetSegment(wanted) is None:
+                wanted = inside.GetNthSegmentID(0) if inside.GetNumberOfSegments() else ""
+            editor.select_segment(wanted if inside is not None else None)
+        finally:
+            self._is_updating = False
+        self._editor_changed()
+
+    def _editor_changed(self) -> None:
+        """Show what the editor has done, and keep it in the parameters."""
+        editor = self.editor
+        if editor is None:
+            return
+        if editor.worker.is_busy and not self._poll_timer.isActive():
+            self._poll_timer.start()
+        if self._is_updating:
+            return
+        if self._parameters is not None and slicer.mrmlScene.IsNodePresent(self._parameters.parameterNode):
+            self._is_updating = True
+            try:
+                with slicer.util.NodeModify(self._parameters.parameterNode):
+                    if self._parameters.segmentation is not editor.segmentation:
+                        self._parameters.segmentation = editor.segmentation
+                    segment_id = editor.lesion.segment_id if editor.lesion is not None else ""
+                    if self._parameters.segmentID != segment_id:
+                        self._parameters.segmentID = segment_id
+            finally:
+                self._is_updating = False
+        self._update()
+
+    def _poll(self) -> None:
+        editor = self.editor
+        if editor is None:
+            self._poll_timer.stop()
+            return
+        editor.poll()
+        if not editor.worker.is_busy:
+            self._poll_timer.stop()
+            self._update()
+
+    # Showing
+
+    def _update(self) -> None:
+        """Bring all widgets in step with the editor."""
+        ui, editor = self.ui, self.editor
+        missing = self.installer.missing_packages() or (
+            self.load_predictor is None and self.installer.is_torch_missing()
+        )
+        ui.installFrame.setVisible(bool(missing))
+        lesion = editor.lesion if editor is not None else None
+        update = lesion.update if lesion is not None else None
+        is_ready = editor is not None and editor.volume is not None
+        is_busy = editor is not None and editor.is_busy
+        is_placing = editor is not None and editor.clicks.is_placing
+        for button, positive in ((ui.lesionButton, True), (ui.backgroundButton, False)):
+            button.setEnabled(is_ready)
+            button.setChecked(is_placing and self.positive is positive)
+        ui.undoButton.setEnabled(bool(is_busy or (update is not None and update.can_undo)))
+        ui.redoButton.setEnabled(bool(update is not None and update.can_redo and not is_busy))
+        ui.resetButton.setEnabled(bool(is_busy or (update is not None and update.clicks)))
+        ui.acceptButton.setEnabled(bool(lesion is not None and (is_busy or not lesion.is_accepted)))
+        ui.nextButton.setEnabled(is_ready)
+        if is_busy and not self._busy_timer.isActive() and not ui.cancelButton.isVisible():
+            self._busy_timer.start()
+        if not is_busy:
+            self._busy_timer.stop()
+            ui.cancelButton.setVisible(False)
+            ui.progressBar.setVisible(False)
+            self._show_status(self._hint(is_ready, is_placing, lesion, update))
+        self._update_model()
+        self._update_table()
+        self._update_overlays(lesion)
+
+    def _hint(self, is_ready: bool, is_placing: bool, lesion: Any, update: Any) -> str:
+        if self.editor is None:
+            return ""
+        if not is_ready:
+            return _("Choose a volume to begin.")
+        if update is not None and update.is_cut_off:
+            return _("The lesion goes on beyond what was looked at; click it there too.")
+        if lesion is not None and update is not None and not lesion.is_accepted:
+            return _("Correct with further clicks, or accept the mask (Return).")
+        if is_placing:
+            return _("Click the lesion in any view.") if self.positive else _("Click what is too much.")
+        return _("Press P or + Lesion, then click the lesion in any view.")
+
+    def _show_status(self, text: str) -> None:
+        self.ui.statusLabel.setStyleSheet(_ERROR_STYLE if self._error else "")
+        self.ui.statusLabel.setText(self._error or text)
+
+    def _show_error(self, text: str) -> None:
+        self._error = text
+        slicer.util.showStatusMessage(text, 5000)
+        self._update()
+
+    def _show_busy(self) -> None:
+        if self.editor is not None and self.editor.is_busy:
+            self._error = ""
+            self._show_status(_("Working…"))
+            self.ui.progressBar.setRange(0, 0)
+            self.ui.progressBar.setVisible(True)
+            self.ui.cancelButton.setVisible(True)
+
+    def _show_progress(self, message: Any) -> None:
+        share = getattr(message, "share", None)
+        self._error = ""
+        self._show_status(f"{message.text}…")
+        self.ui.progressBar.setRange(0, 0 if share is None else 100)
+        self.ui.progressBar.setValue(0 if share is None else round(100 * share))
+        self.ui.progressBar.setVisible(True)
+        self.ui.cancelButton.setVisible(True)
+
+    def _update_model(self) -> None:
+        if self.editor is None or self._parameters is None:
+            return
+        selector = self.ui.modelSelector
+        index = selector.findData(self._parameters.modelName)
+        if index >= 0 and selector.currentIndex != index:
+            self._is_updating = True
+            selector.setCurrentIndex(index)
+            self._is_updating = False
+        from SlicerMSAMLib.model_choice import device_text
+
+        details = getattr(self, "_model_details", {}).get(self._parameters.modelName, "")
+        predictor = self.editor.predictor
+        device = _("runs on the {device}").format(device=device_text(predictor)) if predictor else ""
+        self.ui.modelDetails.setText(", ".join(filter(None, (details, device))))
+
+    def _rows(self) -> list[Any]:
+        """Return name and measurements of every segment."""
+        from SlicerMSAMLib.measurement_rows import NamedMeasurements
+
+        editor = self.editor
+        if editor is None or editor.segmentation is None:
+            return []
+        inside = editor.segmentation.GetSegmentation()
+        return [
+            NamedMeasurements(
+                inside.GetNthSegment(index).GetName(), editor.measurements_of(inside.GetNthSegmentID(index))
+            )
+            for index in range(inside.GetNumberOfSegments())
+        ]
+
+    def _update_table(self) -> None:
+        if self.editor is None:
+            return
+        from SlicerMSAMLib.measurement_rows import shown_row
+
+        table, editor = self.ui.lesionTable, self.editor
+        plane = self._parameters.plane if self._parameters is not None else "axial"
+        inside = editor.segmentation.GetSegmentation() if editor.segmentation is not None else None
+        count = inside.GetNumberOfSegments() if inside is not None else 0
+        ids = [inside.GetNthSegmentID(index) for index in range(count)]
+        colours = [inside.GetNthSegment(index).GetColor() for index in range(count)]
+        rows = [
+            (segment_id, colour, shown_row(row, plane))
+            for segment_id, colour, row in zip(ids, colours, self._rows(), strict=True)
+        ]
+        selected = editor.lesion.segment_id if editor.lesion is not None else ""
+        self._is_updating = True
+        try:
+            if rows != self._shown_rows:
+                table.setRowCount(len(rows))
+                for index, (_id, colour, texts) in enumerate(rows):
+                    for column, text in enumerate(texts):
+                        item = qt.QTableWidgetItem(text)
+                        if column == 0:
+                            item.setIcon(_swatch(colour))
+                        table.setItem(index, column, item)
+                self._shown_rows = rows
+            if selected in ids:
+                if table.currentRow() != ids.index(selected):
+                    table.selectRow(ids.index(selected))
+            else:
+                table.clearSelection()
+        finally:
+            self._is_updating = False
+        has_rows = bool(rows)
+        for button in (self.ui.copyButton, self.ui.csvButton):
+            button.setEnabled(has_rows)
+        for button in (self.ui.nrrdButton, self.ui.niftiButton, self.ui.dicomButton):
+            button.setEnabled(has_rows)
+
+    def _update_overlays(self, lesion: Any) -> None:
+        if self.editor is None or self._parameters is None:
+            return
+        for node in self.editor.clicks.nodes:
+            display = node.GetDisplayNode()
+            if bool(display.GetVisibility()) != self._parameters.clicksVisible:
+                display.SetVisibility(self._parameters.clicksVisible)
+        values = self.editor.measurements_of(lesion.segment_id) if lesion is not None else None
+        if self._parameters.rulersVisible and values is not None:
+            self.rulers.show(values.diameters[self._parameters.plane], self.editor.world_of)
+        else:
+            self.rulers.remove()
+
+    # What widgets tell
+
+    def _sign_clicked(self, positive: bool, on: bool) -> None:
+        if on:
+            self.start_placing(positive)
+        else:
+            self.stop_placing()
+
+    def _mode_changed(self, caller: object, event: object) -> None:
+        self._update()
+
+    def _model_chosen(self, index: int) -> None:
+        if self._is_updating or self._parameters is None or index < 0:
+            return
+        self._parameters.modelName = self.ui.modelSelector.itemData(index)
+
+    def _plane_chosen(self, index: int) -> None:
+        if self._parameters is not None and index >= 0:
+            self._parameters.plane = self.ui.planeSelector.itemData(index)
+            self._update()
+
+    def _row_chosen(self) -> None:
+        if self._is_updating or self.editor is None:
+            return
+        row = self.ui.lesionTable.currentRow()
+        if 0 <= row < len(self._shown_rows):
+            self._error = ""
+            self.editor.select_segment(self._shown_rows[row][0])
+
+    def _install(self) -> None:
+        try:
+            self.installer.install()
+        except InstallationError as error:
+            slicer.util.errorDisplay(str(error), windowTitle=_("SlicerMSAM"))
+        if self._is_entered:
+            self.exit()
+            self.enter()
+
+    def _run_visibly(self, text: str, work: Callable[[], object]) -> object:
+        """Run an installation while a progress dialog shows that Slicer is alive."""
+        dialog = qt.QProgressDialog(text, "", 0, 0, slicer.util.mainWindow())
+        dialog.setWindowTitle(_("SlicerMSAM"))
+        dialog.setCancelButton(None)
+        dialog.setMinimumDuration(0)
+        dialog.show()
+        slicer.app.processEvents()
+        try:
+            return work()
+        finally:
+            dialog.close()
+            dialog.deleteLater()
+
+    def _copy_measurements(self) -> None:
+        from SlicerMSAMLib.measurement_rows import clipboard_text
+
+        slicer.app.clipboard().setText(clipboard_text(self._rows(), self._parameters.plane))
+
+    def _save_measurements(self) -> None:
+        from SlicerMSAMLib.measurement_rows import write_csv
+
+        path = self._ask_for_file(_("Save measurements"), "CSV (*.csv)", ".csv")
+        if path is not None:
+            self._write(lambda: write_csv(path, self._rows()))
+
+    def _export(self, filters: str, ending: str) -> None:
+        from MSAMLogic.export import Algorithm
+        from MSAMLogic.version import __version__
+        from SlicerMSAMLib import exporting
+
+        editor = self.editor
+        if editor is None or editor.segmentation is None or editor.volume is None:
+            return
+        path = self._ask_for_file(_("Export lesions"), filters, ending)
+        if path is None:
+            return
+        algorithm = Algorithm(f"M-SAM {editor.model}", __version__)
+        database = getattr(slicer, "dicomDatabase", None)
+        self._write(lambda: exporting.export(path, editor.segmentation, editor.volume, algorithm, database))
+
+    def _ask_for_file(self, title: str, filters: str, ending: str) -> Path | None:
+        chosen = qt.QFileDialog.getSaveFileName(self.widget, title, "", filters)
+        if not chosen:
+            return None
+        return Path(chosen if chosen.endswith(ending) else chosen + ending)
+
+    def _write(self, write: Callable[[], object]) -> None:
+        from MSAMLogic.errors import MSAMError
+
+        try:
+            write()
+        except (MSAMError, OSError) as error:
+            slicer.util.errorDisplay(str(error), windowTitle=_("SlicerMSAM"))
+        else:
+            slicer.util.showStatusMessage(_("Saved."), 3000)
+
+
+def _swatch(colour: tuple[float, float, float]) -> qt.QIcon:
+    picture = qt.QPixmap(14, 14)
+    picture.fill(qt.QColor.fromRgbF(*colour))
+    return qt.QIcon(picture)
