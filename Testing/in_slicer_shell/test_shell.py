@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from Testing.slicer_shell import dialogs
+from Testing.slicer_shell import dialogs, packaging
 from Testing.slicer_shell.testing import (
     click_at_ras,
     compound_screenshot,
@@ -317,12 +317,49 @@ def test_segment_selector_follows_the_segmentation(scene: object) -> None:
 
 def test_dialogs_are_recorded_and_answered(scene: object) -> None:
     slicer.util.errorDisplay("it went wrong", detailedText="why")
-    dialogs.answer_next(qt.QMessageBox.Cancel, "/some/file.nrrd")
+    dialogs.answer_next(qt.QMessageBox.Cancel, qt.QMessageBox.Yes, "/some/file.nrrd")
     assert not slicer.util.confirmOkCancelDisplay("sure?")
-    assert slicer.util.confirmYesNoDisplay is not None
+    assert slicer.util.confirmYesNoDisplay("really?")
     assert qt.QFileDialog.getSaveFileName(None, "Save", "/some") == ("/some/file.nrrd")
-    assert [each.text for each in dialogs.shown] == ["it went wrong", "sure?", "/some"]
+    assert [each.text for each in dialogs.shown] == ["it went wrong", "sure?", "really?", "/some"]
     assert dialogs.shown[0].detailedText == "why"
+
+
+def test_packages_are_asked_for_and_never_installed(scene: object) -> None:
+    slicer.packaging.pip_ensure(["numpy", "no-such-package>=2"], requester="Example")
+    assert packaging.asked == [("ensure", ("no-such-package>=2",))]
+    dialogs.answer_next(qt.QMessageBox.Cancel)
+    with pytest.raises(RuntimeError, match="declined"):
+        slicer.packaging.pip_ensure("no-such-package")
+    slicer.util.pip_install("no-such-package")
+    assert packaging.asked[1:] == [("install", ("no-such-package",))]
+
+
+def test_place_mode_starts_through_the_markups_logic(volume: object, points: object) -> None:
+    logic = slicer.modules.markups.logic()
+    logic.SetActiveList(points)
+    assert logic.StartPlaceMode(False)
+    click_at_ras("Yellow", (8, 40, 21))
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert points.GetNumberOfDefinedControlPoints() == 1
+
+
+def test_genuine_utilities_work(scene: object) -> None:
+    with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
+        assert qt.QApplication.overrideCursor() is not None
+    with pytest.raises(OSError), slicer.util.tryWithErrorDisplay("it failed"):
+        raise OSError("disk")
+    assert "it failed" in dialogs.shown[-1].text
+    slicer.util.delayDisplay("a moment", 450)
+    assert slicer.util.tempDirectory().startswith(slicer.app.temporaryPath)
+    assert slicer.util.showStatusMessage("working")
+    assert slicer.util.mainWindow().statusBar().currentMessage() == "working"
+    progress = slicer.util.createProgressDialog(labelText="wait", maximum=10)
+    progress.value = 3
+    assert not progress.wasCanceled
+    progress.close()
+    assert slicer.util.getModuleLogic("Markups").IsA("vtkSlicerMarkupsLogic")
 
 
 def test_qt_follows_pythonqt(scene: object) -> None:

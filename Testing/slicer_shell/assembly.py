@@ -30,9 +30,10 @@ def assemble() -> Any:
     sys.modules["ctk"] = ctk_widgets.make()
     sys.modules["SampleData"] = sample_data.make()
 
-    from . import i18n
+    from . import i18n, packaging
 
     slicer.util = util
+    slicer.packaging = sys.modules["slicer.packaging"] = packaging
     slicer.modules = types.SimpleNamespace()
     slicer.selfTests = {}
     slicer.i18n = sys.modules["slicer.i18n"] = i18n

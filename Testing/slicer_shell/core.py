@@ -54,6 +54,8 @@ class Core:
         self.applicationLogic = slicer.vtkSlicerApplicationLogic()
         self.applicationLogic.SetTemporaryPath(str(temporaryFolder))
         self.applicationLogic.SetHomeDirectory(str(temporaryFolder))
+        self.applicationLogic.SetShareDirectory("share")
+        (temporaryFolder / "share" / "ColorFiles").mkdir(parents=True)
         self.applicationLogic.SetSliceLogics(vtk.vtkCollection())
         self.applicationLogic.SetViewLogics(vtk.vtkCollection())
 
