@@ -32,6 +32,9 @@ def install() -> None:
             candidate = getattr(module, name, None)
             if inspect.isclass(candidate) and issubclass(candidate, QtCore.QObject):
                 patch_properties(candidate)
+    # PythonQt's name, which PySide6 only warns of.
+    QtWidgets.QDialog.exec_ = QtWidgets.QDialog.exec
+    QtWidgets.QMenu.exec_ = QtWidgets.QMenu.exec
     _originalGetAttribute = QtCore.QObject.__getattribute__
     QtCore.QObject.__getattribute__ = _get_attribute
 
