@@ -20,6 +20,7 @@ from Testing.slicer_shell.testing import (
     press_key,
     process_events,
     screenshot,
+    scroll,
     show_slice_at,
     slice_view,
     start_placing,
@@ -95,6 +96,32 @@ def test_dragging_moves_a_point(volume: object, points: object) -> None:
     released = drag("Red", last_point(points), (14, 30, 21))
     assert points.GetNumberOfDefinedControlPoints() == 1
     np.testing.assert_allclose(last_point(points)[:2], released[:2], atol=0.5)
+
+
+def test_delete_key_removes_the_point_under_the_mouse(volume: object, points: object) -> None:
+    start_placing(points)
+    click_at_ras("Red", (8, 40, 21))
+    stop_placing()
+    move_to_ras("Red", last_point(points))
+    press_key(qt.Qt.Key_Delete, widget=slice_view("Red"))
+    assert points.GetNumberOfControlPoints() == 0
+
+
+def test_wheel_moves_the_slice(volume: object) -> None:
+    node = slice_view("Red").mrmlSliceNode()
+    before = node.GetSliceOffset()
+    scroll("Red", 2)
+    assert node.GetSliceOffset() == pytest.approx(before + 2 * 2.0)
+
+
+def test_nodes_get_items_in_the_subject_hierarchy(volume: object, points: object) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByDataNode(volume)
+    item = hierarchy.GetItemByDataNode(points)
+    assert hierarchy.GetItemName(item) == "points"
+    before = hierarchy.GetNumberOfItems()
+    slicer.mrmlScene.RemoveNode(points)
+    assert hierarchy.GetNumberOfItems() == before - 1
 
 
 def test_points_follow_a_volume_under_a_transform(volume: object, points: object) -> None:
