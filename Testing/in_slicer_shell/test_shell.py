@@ -305,6 +305,35 @@ def test_buttons_and_shortcuts(example: object) -> None:
     assert widget.calls == ["enter", "apply", "shortcut", "exit"]
 
 
+def test_box_folded_in_the_ui_file_hides_its_contents(scene: object, tmp_path: object) -> None:
+    source = """<ui version="4.0"><widget class="QWidget" name="form">
+     <layout class="QVBoxLayout" name="all"><item>
+      <widget class="ctkCollapsibleButton" name="box">
+       <property name="text"><string>More</string></property>
+       <property name="collapsed"><bool>true</bool></property>
+       <layout class="QVBoxLayout" name="inner">
+        <item><widget class="QCheckBox" name="check"/></item>
+        <item><widget class="QTableWidget" name="table"/></item>
+       </layout>
+      </widget>
+     </item></layout></widget></ui>"""
+    (tmp_path / "folded.ui").write_text(source)
+    form = slicer.util.loadUI(str(tmp_path / "folded.ui"))
+    ui = slicer.util.childWidgetVariables(form)
+    form.show()
+    process_events(20)
+    assert type(ui.check) is qt.QCheckBox
+    assert ui.box.collapsed
+    assert not ui.check.visible
+    folded = ui.box.height
+    qt.QTest.mouseClick(ui.box, qt.Qt.LeftButton, qt.Qt.NoModifier, qt.QPoint(10, 10))
+    process_events(20)
+    assert not ui.box.collapsed
+    assert ui.check.visible
+    assert ui.box.height > folded
+    form.delete()
+
+
 def test_node_selector_follows_the_scene(scene: object) -> None:
     selector = slicer.qMRMLNodeComboBox()
     selector.nodeTypes = ["vtkMRMLSegmentationNode"]
