@@ -35,7 +35,7 @@ def scene() -> Iterator[object]:
     """An empty scene; afterwards nothing that the test made may be left."""
     import slicer
 
-    from Testing.slicer_shell import dialogs, leaks, packaging
+    from Testing.slicer_shell import dialogs, leaks, packaging, unhandled
     from Testing.slicer_shell.testing import process_events, stop_placing
 
     def empty() -> None:
@@ -47,11 +47,13 @@ def scene() -> Iterator[object]:
         packaging.asked.clear()
 
     empty()
+    unhandled.take()
     before = leaks.take_stock()
     yield slicer.mrmlScene
     unanswered = dialogs.unused_answers()
     empty()
     leaks.check(before)
+    assert not (found := unhandled.take()), f"exceptions in slots or observers: {found}"
     assert unanswered == 0, f"{unanswered} answers were given to dialogs that never came"
 
 

@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from Testing.slicer_shell import dialogs, packaging
+from Testing.slicer_shell import dialogs, packaging, unhandled
 from Testing.slicer_shell.testing import (
     click_at_ras,
     compound_screenshot,
@@ -437,6 +437,19 @@ def test_qt_follows_pythonqt(scene: object) -> None:
     qt.QTimer.singleShot(0, lambda: clicks.append("later"))
     process_events(20)
     assert clicks[-1] == "later"
+
+
+def test_exceptions_in_slots_and_observers_are_kept(scene: object) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyError("in a callback")
+
+    button = qt.QPushButton()
+    button.connect("clicked()", fail)
+    button.click()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", fail)
+    node.Modified()
+    assert [type(each) for each in unhandled.take()] == [KeyError, KeyError]
 
 
 def test_settings_do_not_reach_the_users_own(scene: object) -> None:

@@ -13,9 +13,10 @@ from . import environment
 def assemble() -> Any:
     """Make the shell; call it once, through `start`."""
     environment.prepare()
-    from . import pythonqt
+    from . import pythonqt, unhandled
 
     pythonqt.install()
+    unhandled.install()
 
     import slicer
     import vtk
