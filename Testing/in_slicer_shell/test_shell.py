@@ -9,7 +9,7 @@ import slicer
 import vtk
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
-from Testing.slicer_shell import dialogs
+from Testing.slicer_shell import dialogs, packaging, unhandled
 from Testing.slicer_shell.testing import (
     click_at_ras,
     compound_screenshot,
@@ -20,6 +20,7 @@ from Testing.slicer_shell.testing import (
     press_key,
     process_events,
     screenshot,
+    scroll,
     show_slice_at,
     slice_view,
     start_placing,
@@ -95,6 +96,32 @@ def test_dragging_moves_a_point(volume: object, points: object) -> None:
     released = drag("Red", last_point(points), (14, 30, 21))
     assert points.GetNumberOfDefinedControlPoints() == 1
     np.testing.assert_allclose(last_point(points)[:2], released[:2], atol=0.5)
+
+
+def test_delete_key_removes_the_point_under_the_mouse(volume: object, points: object) -> None:
+    start_placing(points)
+    click_at_ras("Red", (8, 40, 21))
+    stop_placing()
+    move_to_ras("Red", last_point(points))
+    press_key(qt.Qt.Key_Delete, widget=slice_view("Red"))
+    assert points.GetNumberOfControlPoints() == 0
+
+
+def test_wheel_moves_the_slice(volume: object) -> None:
+    node = slice_view("Red").mrmlSliceNode()
+    before = node.GetSliceOffset()
+    scroll("Red", 2)
+    assert node.GetSliceOffset() == pytest.approx(before + 2 * 2.0)
+
+
+def test_nodes_get_items_in_the_subject_hierarchy(volume: object, points: object) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    assert hierarchy.GetItemByDataNode(volume)
+    item = hierarchy.GetItemByDataNode(points)
+    assert hierarchy.GetItemName(item) == "points"
+    before = hierarchy.GetNumberOfItems()
+    slicer.mrmlScene.RemoveNode(points)
+    assert hierarchy.GetNumberOfItems() == before - 1
 
 
 def test_points_follow_a_volume_under_a_transform(volume: object, points: object) -> None:
@@ -278,6 +305,35 @@ def test_buttons_and_shortcuts(example: object) -> None:
     assert widget.calls == ["enter", "apply", "shortcut", "exit"]
 
 
+def test_box_folded_in_the_ui_file_hides_its_contents(scene: object, tmp_path: object) -> None:
+    source = """<ui version="4.0"><widget class="QWidget" name="form">
+     <layout class="QVBoxLayout" name="all"><item>
+      <widget class="ctkCollapsibleButton" name="box">
+       <property name="text"><string>More</string></property>
+       <property name="collapsed"><bool>true</bool></property>
+       <layout class="QVBoxLayout" name="inner">
+        <item><widget class="QCheckBox" name="check"/></item>
+        <item><widget class="QTableWidget" name="table"/></item>
+       </layout>
+      </widget>
+     </item></layout></widget></ui>"""
+    (tmp_path / "folded.ui").write_text(source)
+    form = slicer.util.loadUI(str(tmp_path / "folded.ui"))
+    ui = slicer.util.childWidgetVariables(form)
+    form.show()
+    process_events(20)
+    assert type(ui.check) is qt.QCheckBox
+    assert ui.box.collapsed
+    assert not ui.check.visible
+    folded = ui.box.height
+    qt.QTest.mouseClick(ui.box, qt.Qt.LeftButton, qt.Qt.NoModifier, qt.QPoint(10, 10))
+    process_events(20)
+    assert not ui.box.collapsed
+    assert ui.check.visible
+    assert ui.box.height > folded
+    form.delete()
+
+
 def test_node_selector_follows_the_scene(scene: object) -> None:
     selector = slicer.qMRMLNodeComboBox()
     selector.nodeTypes = ["vtkMRMLSegmentationNode"]
@@ -317,12 +373,49 @@ def test_segment_selector_follows_the_segmentation(scene: object) -> None:
 
 def test_dialogs_are_recorded_and_answered(scene: object) -> None:
     slicer.util.errorDisplay("it went wrong", detailedText="why")
-    dialogs.answer_next(qt.QMessageBox.Cancel, "/some/file.nrrd")
+    dialogs.answer_next(qt.QMessageBox.Cancel, qt.QMessageBox.Yes, "/some/file.nrrd")
     assert not slicer.util.confirmOkCancelDisplay("sure?")
-    assert slicer.util.confirmYesNoDisplay is not None
+    assert slicer.util.confirmYesNoDisplay("really?")
     assert qt.QFileDialog.getSaveFileName(None, "Save", "/some") == ("/some/file.nrrd")
-    assert [each.text for each in dialogs.shown] == ["it went wrong", "sure?", "/some"]
+    assert [each.text for each in dialogs.shown] == ["it went wrong", "sure?", "really?", "/some"]
     assert dialogs.shown[0].detailedText == "why"
+
+
+def test_packages_are_asked_for_and_never_installed(scene: object) -> None:
+    slicer.packaging.pip_ensure(["numpy", "no-such-package>=2"], requester="Example")
+    assert packaging.asked == [("ensure", ("no-such-package>=2",))]
+    dialogs.answer_next(qt.QMessageBox.Cancel)
+    with pytest.raises(RuntimeError, match="declined"):
+        slicer.packaging.pip_ensure("no-such-package")
+    slicer.util.pip_install("no-such-package")
+    assert packaging.asked[1:] == [("install", ("no-such-package",))]
+
+
+def test_place_mode_starts_through_the_markups_logic(volume: object, points: object) -> None:
+    logic = slicer.modules.markups.logic()
+    logic.SetActiveList(points)
+    assert logic.StartPlaceMode(False)
+    click_at_ras("Yellow", (8, 40, 21))
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert points.GetNumberOfDefinedControlPoints() == 1
+
+
+def test_genuine_utilities_work(scene: object) -> None:
+    with slicer.util.WaitCursor(), slicer.util.RenderBlocker():
+        assert qt.QApplication.overrideCursor() is not None
+    with pytest.raises(OSError), slicer.util.tryWithErrorDisplay("it failed"):
+        raise OSError("disk")
+    assert "it failed" in dialogs.shown[-1].text
+    slicer.util.delayDisplay("a moment", 450)
+    assert slicer.util.tempDirectory().startswith(slicer.app.temporaryPath)
+    assert slicer.util.showStatusMessage("working")
+    assert slicer.util.mainWindow().statusBar().currentMessage() == "working"
+    progress = slicer.util.createProgressDialog(labelText="wait", maximum=10)
+    progress.value = 3
+    assert not progress.wasCanceled
+    progress.close()
+    assert slicer.util.getModuleLogic("Markups").IsA("vtkSlicerMarkupsLogic")
 
 
 def test_qt_follows_pythonqt(scene: object) -> None:
@@ -344,6 +437,19 @@ def test_qt_follows_pythonqt(scene: object) -> None:
     qt.QTimer.singleShot(0, lambda: clicks.append("later"))
     process_events(20)
     assert clicks[-1] == "later"
+
+
+def test_exceptions_in_slots_and_observers_are_kept(scene: object) -> None:
+    def fail(*arguments: object) -> None:
+        raise KeyError("in a callback")
+
+    button = qt.QPushButton()
+    button.connect("clicked()", fail)
+    button.click()
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode")
+    node.AddObserver("ModifiedEvent", fail)
+    node.Modified()
+    assert [type(each) for each in unhandled.take()] == [KeyError, KeyError]
 
 
 def test_settings_do_not_reach_the_users_own(scene: object) -> None:

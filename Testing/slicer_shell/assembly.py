@@ -13,9 +13,10 @@ from . import environment
 def assemble() -> Any:
     """Make the shell; call it once, through `start`."""
     environment.prepare()
-    from . import pythonqt
+    from . import pythonqt, unhandled
 
     pythonqt.install()
+    unhandled.install()
 
     import slicer
     import vtk
@@ -30,9 +31,10 @@ def assemble() -> Any:
     sys.modules["ctk"] = ctk_widgets.make()
     sys.modules["SampleData"] = sample_data.make()
 
-    from . import i18n
+    from . import i18n, packaging
 
     slicer.util = util
+    slicer.packaging = sys.modules["slicer.packaging"] = packaging
     slicer.modules = types.SimpleNamespace()
     slicer.selfTests = {}
     slicer.i18n = sys.modules["slicer.i18n"] = i18n

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import colorsys
 from pathlib import Path
 
 import slicer
 import vtk
+
+from .subject_hierarchy import ItemMaker
 
 # Slicer's name of the loadable module, and the class of its logic.
 MODULE_LOGICS = {
@@ -54,6 +57,8 @@ class Core:
         self.applicationLogic = slicer.vtkSlicerApplicationLogic()
         self.applicationLogic.SetTemporaryPath(str(temporaryFolder))
         self.applicationLogic.SetHomeDirectory(str(temporaryFolder))
+        self.applicationLogic.SetShareDirectory("share")
+        self._write_colors(temporaryFolder / "share" / "ColorFiles")
         self.applicationLogic.SetSliceLogics(vtk.vtkCollection())
         self.applicationLogic.SetViewLogics(vtk.vtkCollection())
 
@@ -78,8 +83,18 @@ class Core:
         self.applicationLogic.SetMRMLSceneDataIO(self.scene, self.remoteIOLogic, self.dataIOManagerLogic)
 
         self.moduleLogics = self._make_module_logics(temporaryFolder)
+        self.subjectHierarchyItems = ItemMaker(self.scene)
         self.layoutLogic = slicer.vtkMRMLLayoutLogic()
         self.layoutLogic.SetMRMLScene(self.scene)
+
+    def _write_colors(self, folder: Path) -> None:
+        # Label maps look for Slicer's generic colours, which the wheel does not bring.
+        folder.mkdir(parents=True)
+        lines = ["# Color table file", "0 background 0 0 0 0"]
+        for index in range(1, 33):
+            red, green, blue = (int(255 * each) for each in colorsys.hsv_to_rgb(index * 0.618 % 1, 0.6, 0.9))
+            lines.append(f"{index} {index} {red} {green} {blue} 255")
+        (folder / "GenericColors.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def _add_crosshair(self) -> None:
         crosshair = slicer.vtkMRMLCrosshairNode()

@@ -36,7 +36,6 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self._hidden: list[QtWidgets.QWidget] = []
         self.setContentsMargins(0, HEADER_HEIGHT, 0, 0)
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Minimum)
-        self.setMinimumHeight(HEADER_HEIGHT)
 
     def _get_text(self) -> str:
         return self._text
@@ -53,9 +52,11 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
             return
         self._collapsed = collapsed
         if collapsed:
-            self._hidden = [each for each in self._contents() if not each.isHidden()]
-        for each in self._hidden:
-            each.setVisible(not collapsed)
+            self._hidden = []
+            self._hide_contents()
+        else:
+            for each in self._hidden:
+                each.setVisible(True)
         self.setMaximumHeight(HEADER_HEIGHT if collapsed else 16777215)
         self.updateGeometry()
         self.update()
@@ -77,13 +78,23 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     collapsed = QtCore.Property(bool, _get_collapsed, setCollapsed)
     checked = QtCore.Property(bool, _get_checked, _set_checked)
 
+    def _hide_contents(self) -> None:
+        shown = [each for each in self._contents() if not each.isHidden()]
+        self._hidden += [each for each in shown if each not in self._hidden]
+        for each in shown:
+            each.setVisible(False)
+
     def childEvent(self, event: QtCore.QChildEvent) -> None:
-        # A widget that is added to a folded box stays hidden until the box is opened.
-        child = event.child()
-        if event.added() and self._collapsed and isinstance(child, QtWidgets.QWidget):
-            child.setVisible(False)
-            self._hidden.append(child)
         super().childEvent(event)
+        # Only a polished child is a whole widget; one that is just being added is not yet.
+        if event.polished() and self._collapsed:
+            self._hide_contents()
+
+    def showEvent(self, event: QtGui.QShowEvent) -> None:
+        # A box may be folded before its contents are made, as a .ui file does it.
+        if self._collapsed:
+            self._hide_contents()
+        super().showEvent(event)
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
         if event.position().y() <= HEADER_HEIGHT:

@@ -32,6 +32,9 @@ def install() -> None:
             candidate = getattr(module, name, None)
             if inspect.isclass(candidate) and issubclass(candidate, QtCore.QObject):
                 patch_properties(candidate)
+    # PythonQt's name, which PySide6 only warns of.
+    QtWidgets.QDialog.exec_ = QtWidgets.QDialog.exec
+    QtWidgets.QMenu.exec_ = QtWidgets.QMenu.exec
     _originalGetAttribute = QtCore.QObject.__getattribute__
     QtCore.QObject.__getattribute__ = _get_attribute
 
@@ -75,10 +78,8 @@ def _make_property(name: str, writable: bool, original: Any) -> property:
 
 def _get_attribute(self: Any, name: str) -> Any:
     assert _originalGetAttribute is not None
-    if name == "connect":
-        return lambda *arguments: connect(self, *arguments)
-    if name == "disconnect":
-        return lambda *arguments: disconnect(self, *arguments)
+    if name in ("connect", "disconnect"):
+        return _by_signature(self, name)
     try:
         return _originalGetAttribute(self, name)
     except AttributeError:
@@ -97,6 +98,16 @@ def _get_attribute(self: Any, name: str) -> Any:
 
 def _set_name(self: Any, name: str) -> None:
     self.setObjectName(name)
+
+
+def _by_signature(sender: Any, name: str) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        if arguments and not isinstance(arguments[0], str):
+            # PySide6's own C++, for example QTimer.singleShot, comes through here too.
+            return _originalGetAttribute(sender, name)(*arguments)
+        return connect(sender, *arguments) if name == "connect" else disconnect(sender, *arguments)
+
+    return call
 
 
 QtCore.QObject.name = property(lambda self: self.property("objectName"), _set_name)

@@ -27,6 +27,7 @@ __all__ = [
     "process_events",
     "ras_of_pixel",
     "screenshot",
+    "scroll",
     "show_slice_at",
     "slice_view",
     "start_placing",
@@ -143,6 +144,26 @@ def drag(
     QtTest.QTest.mouseRelease(view, button, modifiers, last)
     process_events()
     return ras_of_pixel(name, last)
+
+
+def scroll(name: str, steps: int) -> None:
+    """Turn the mouse wheel over the middle of a view; positive steps are away from the user."""
+    view = slice_view(name)
+    middle = view.rect.center()
+    _enter(view, middle)
+    for _ in range(abs(steps)):
+        event = QtGui.QWheelEvent(
+            QtCore.QPointF(middle),
+            QtCore.QPointF(view.mapToGlobal(middle)),
+            QtCore.QPoint(),
+            QtCore.QPoint(0, 120 if steps > 0 else -120),
+            QtCore.Qt.MouseButton.NoButton,
+            NO_MODIFIER,
+            QtCore.Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QtWidgets.QApplication.sendEvent(view, event)
+    process_events()
 
 
 def _enter(view: Any, pixel: QtCore.QPoint) -> None:
