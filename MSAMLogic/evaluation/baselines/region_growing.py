@@ -3,8 +3,8 @@
 This is the connected threshold of SimpleITK and of Slicer's "Threshold" with "Islands", with the interval
 taken from the clicks as a user takes it from the image: brightness in a ball round a lesion click and its
 deviation. A click against the lesion narrows the interval of each lesion click to exclude what lies under
-it where that looks different, and everything nearer to it than to a lesion click is cut away, which is what a user does with the
-scissors where brightness alone cannot tell.
+it where that looks different, and everything nearer to it than to a lesion click is cut away, which is
+what a user does with the scissors where brightness alone cannot tell.
 """
 
 from __future__ import annotations
