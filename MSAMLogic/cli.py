@@ -296,22 +296,63 @@ def train(
 
 @app.command()
 @_reports_errors
+def samples(
+    config: Annotated[Path, typer.Argument(help="A YAML file; configs/default.yaml is an example.")],
+    output: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.", min=0)] = 0,
+    columns: Annotated[int, typer.Option(help="Examples of each generator.", min=1)] = 8,
+) -> None:
+    """Draw a sheet of training samples: a row for each generator."""
+    from MSAMLogic.packages import require
+
+    require("matplotlib", "demo", "The sheet of samples")
+    from MSAMLogic.training.cases import read_cases, split_by_patient
+    from MSAMLogic.training.gallery import patch_size_of, write_gallery
+    from MSAMLogic.training.trainer import TrainingConfig
+
+    read = TrainingConfig.read(config)
+    training, _ = split_by_patient(read_cases(read.data))
+    write_gallery(training, output, patch_size_of(read), read.patch_spacings, seed, columns)
+    typer.echo(str(output))
+
+
+@app.command()
+@_reports_errors
 def evaluate(
     data: Annotated[Path, typer.Argument(help="A folder with a cases.tsv.")],
     model: Annotated[
-        str, typer.Option(help="A name that 'msam models' lists, or a weights file.")
-    ] = "default",
+        list[str] | None,
+        typer.Option(
+            help="A name that 'msam models' lists, or a weights file; default without it. Repeat it to "
+            "measure several."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     most: Annotated[int, typer.Option(help="Most cases of a source; 0 takes all.", min=0)] = 0,
     all_patients: Annotated[
         bool, typer.Option("--all-patients", help="Not only the patients that training keeps aside.")
     ] = False,
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Beside the model, region growing and grow from seeds.")
+    ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Beside the model, the model without an ingredient: finer-look, coarser-look, "
+            "detail-branch, all-clicks or antialias. Repeat it for more rows; a+b leaves out both."
+        ),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(help="A PNG with the model's best, median and worst lesion of each source."),
+    ] = None,
 ) -> None:
     """Click the lesions of a data set by a fixed protocol and print the mean Dice and seconds."""
-    from MSAMLogic.evaluation.report import evaluate as run
-    from MSAMLogic.evaluation.report import summarise, table
-    from MSAMLogic.predictor import load_model
-    from MSAMLogic.session import InteractiveSession
+    from MSAMLogic.evaluation.methods import sessions_to_measure
+    from MSAMLogic.evaluation.per_lesion import write_csv
+    from MSAMLogic.evaluation.report import compare, comparison_table, summarise, table
+    from MSAMLogic.packages import require
     from MSAMLogic.training.cases import read_cases, split_by_patient
 
     cases = read_cases(data)
@@ -320,10 +361,20 @@ def evaluate(
     if most:
         sources = dict.fromkeys(case.source for case in cases)
         cases = [c for s in sources for c in [case for case in cases if case.source == s][:most]]
-    session = InteractiveSession(load_model(model, device))  # type: ignore[arg-type]
-    with tqdm(unit="lesion", disable=not sys.stderr.isatty()) as bar:
-        results = run(session, cases, on_result=lambda _: bar.update())
-    typer.echo(table(summarise(results)))
+    if sheet is not None:
+        require("matplotlib", "demo", "The picture sheet")
+    sessions = sessions_to_measure(model or ["default"], without or (), baselines, device)  # type: ignore[arg-type]
+    with tqdm(unit="series", disable=not sys.stderr.isatty()) as bar:
+        results = compare(sessions, cases, on_result=lambda _: bar.update())
+    typer.echo(table(summarise(results)) if len(sessions) == 1 else comparison_table(results))
+    if csv is not None:
+        write_csv(csv, results)
+    if sheet is not None:
+        from MSAMLogic.evaluation.sheet import write_sheet
+
+        first = next(iter(sessions))
+        mine = [result for result in results if result.method == first]
+        write_sheet(sessions[first], cases, mine, sheet, f"Best, median and worst lesions: {first}")
 
 
 if __name__ == "__main__":

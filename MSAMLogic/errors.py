@@ -35,3 +35,7 @@ class DownloadError(WeightsError):
 
 class TrainingError(MSAMError):
     """A training configuration, data set or checkpoint cannot be used."""
+
+
+class PackageError(MSAMError):
+    """An optional Python package that a command needs is not installed."""

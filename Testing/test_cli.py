@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from typer.testing import CliRunner
 from MSAMLogic import __version__, weights
 from MSAMLogic.cli import app, parse_click
 from MSAMLogic.errors import ClickError
+from MSAMLogic.evaluation.baselines import ClassicalSession, RegionGrowing
 from MSAMLogic.geometry import ImageGrid, lps_from_ras
+from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
 
 ROOT = Path(__file__).resolve().parents[1]
 CENTRE = (-12.0, 34.0, 56.5)  # LPS
@@ -162,6 +165,95 @@ def test_a_click_that_cannot_be_used_leaves_no_file(
     assert not Path("mask.nrrd").exists()
 
 
+# Evaluation
+
+
+@pytest.fixture
+def data(scan: Path) -> Path:
+    """A data set of one case: the scan and its ball."""
+    image = sitk.ReadImage(str(scan))
+    sitk.WriteImage(image > 50, str(scan.parent / "mask.nrrd"))
+    columns = ("case", "source", "patient", "modality", "image", "mask")
+    row = ("case1", "source1", "patient1", "MR", "scan.nrrd", "mask.nrrd")
+    (scan.parent / "cases.tsv").write_text("\t".join(columns) + "\n" + "\t".join(row) + "\n")
+    return scan.parent
+
+
+def test_one_model_is_measured_without_naming_it(msam: Runs, data: Path) -> None:
+    result = msam("evaluate", data)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("| source | lesions | Dice")
+    assert "| source1 | 1 |" in result.stdout and msam.loaded == [("default", "auto")]
+
+
+def test_several_models_ablations_and_baselines_share_a_table(
+    msam: Runs, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "MSAMLogic.evaluation.baselines.classical_sessions",
+        lambda: {"region growing": ClassicalSession(RegionGrowing())},
+    )
+    models = ("--model", "default", "--model", "elsewhere/old.safetensors")
+    result = msam(
+        "evaluate", data, *models, "--baselines", "--without", "all-clicks", "--csv", "new/lesions.csv"
+    )
+    assert result.exit_code == 0, result.stderr
+    methods = [line.split(" | ")[0][2:] for line in result.stdout.splitlines()[2:] if "source1" in line]
+    assert methods == ["default", "old.safetensors", "default without all-clicks", "region growing"]
+    assert [name for name, _ in msam.loaded] == ["default", "elsewhere/old.safetensors"]
+    assert len(Path("new/lesions.csv").read_text().splitlines()) == 5
+
+
+def test_the_sheet_of_an_evaluation_is_written(msam: Runs, data: Path) -> None:
+    assert msam("evaluate", data, "--sheet", "new/sheet.png").exit_code == 0
+    assert Path("new/sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--without", "salt"), "no ingredient 'salt'"),
+        (("--without", "all-clicks+finer-look"), "has no finer-look"),
+        (("--baselines",), "slicer-msam[baselines]"),
+        (("--sheet", "sheet.png"), "slicer-msam[demo]"),
+    ],
+)
+def test_what_cannot_be_measured_or_drawn_is_said_before_the_first_click(
+    msam: Runs, data: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], complaint: str
+) -> None:
+    def missing(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    def clicked(*_: object, **__: object) -> None:
+        raise AssertionError("nothing should be clicked")
+
+    monkeypatch.setattr("MSAMLogic.packages.distribution", missing)
+    monkeypatch.setattr("MSAMLogic.evaluation.report.run_clicks", clicked)
+    assert complaint in assert_one_line_of_error(msam("evaluate", data, *options))
+    assert not Path("sheet.png").exists()
+
+
+def test_training_samples_are_drawn_without_the_patients_kept_aside(
+    msam: Runs, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = (data / "cases.tsv").read_text()
+    more = [table.splitlines()[1].replace("t1", f"t{n}").replace("case1", f"case{n}") for n in (2, 3)]
+    (data / "cases.tsv").write_text(table + "\n".join(more) + "\n")
+    loaded: list[str] = []
+
+    def load(case: Case) -> LoadedCase:
+        loaded.append(case.name)
+        return LoadedCase(case)
+
+    monkeypatch.setattr("MSAMLogic.training.gallery.LoadedCase", load)
+    Path("config.yaml").write_text("data: .\noutput: runs\npatch_spacings: [0.5, 2.0]\n")
+    result = msam("samples", "config.yaml", "new/samples.png", "--columns", 1)
+    assert result.exit_code == 0, result.stderr
+    assert Path("new/samples.png").read_bytes().startswith(b"\x89PNG")
+    training, kept_aside = split_by_patient(read_cases(data))
+    assert sorted(loaded) == [case.name for case in training] and len(kept_aside) == 1
+
+
 # Files
 
 
@@ -297,7 +389,8 @@ def test_a_wrong_training_configuration_is_one_line(msam: Runs) -> None:
         (("models",), ["whether their weights are on this computer"]),
         (("download",), ["A name that 'msam models' lists", "cache folder"]),
         (("train",), ["configs/default.yaml", "go on with a run that was stopped"]),
-        (("evaluate",), ["cases.tsv", "--model", "--most", "--all-patients"]),
+        (("evaluate",), ["cases.tsv", "--model", "--most", "--all-patients", "--baselines", "--without"]),
+        (("samples",), ["configs/default.yaml", "PNG", "--seed"]),
     ],
 )
 @pytest.mark.parametrize("option", ["--help", "-h"])

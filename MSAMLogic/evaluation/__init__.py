@@ -1,8 +1,8 @@
 """How well click segmentation works: metrics, the click protocol, two real scans, pictures, a demo.
 
-Nothing here knows a network: :mod:`protocol` clicks into anything that has ``set_image``, ``click`` and
-``mask``. :mod:`scans`, :mod:`pictures` and :mod:`demo` are imported on their own, since they need pip or
-Matplotlib.
+What measures knows no network: :mod:`protocol` clicks into anything that has ``set_image``, ``click`` and
+``mask``, a model or one of the classical :mod:`baselines`. :mod:`scans`, :mod:`pictures`, :mod:`sheet` and
+:mod:`demo` are imported on their own, since they need pip or Matplotlib.
 """
 
 from MSAMLogic.evaluation.metrics import dice, intersection_over_union, surface_dice

@@ -39,8 +39,8 @@ _VIEW_OF_LESION = 1.9  # side of a view as a multiple of the lesion's longest si
 _IN_SLICE_MM = 2.0
 _INCHES_A_VIEW = 3.1
 
-_BACKGROUND = "#101114"
-_TEXT = "#e8e8e8"
+BACKGROUND = "#101114"
+TEXT = "#e8e8e8"
 _PREDICTION = "#ffb000"
 _TRUTH = "#5ec8ff"
 _LESION_CLICK = "#35e05a"
@@ -121,28 +121,76 @@ def three_views(
         OSError: when the file cannot be written.
     """
     _check(image, lesion, rows)
-    if point is None:
-        click = next_click(lesion, lesion * 0)
-        assert click is not None  # an empty lesion was refused above
-        point = click.point
-    if not ImageGrid.of(image).contains(point):
-        raise ImageError(f"The point {point} (LPS millimetres) lies outside the image; choose one inside.")
-    side = _side_of_view(lesion)
-    box = _box_around(lesion, point, side)
-    values = _oriented(image, box)
-    truth = _oriented(lesion, box)
-    window = _window(values, truth, modality or guess_modality(image))
-
+    views = LesionViews(image, lesion, point, modality)
     figure, grid = _figure(len(rows), title)
     for line, row in zip(grid, rows, strict=True):
-        prediction = _oriented(row.mask, box)
         overlap = dice(_filled(lesion), _filled(row.mask))
-        for plane, axes in zip(_PLANES, line, strict=True):
-            _draw(axes, plane, values, truth, prediction, window, point, row.clicks, side)
-        line[0].set_title(f"{row.title}: Dice {overlap:.2f}", loc="left", color=_TEXT, fontsize=11, pad=6)
+        views.draw(line, row.mask, row.clicks)
+        line[0].set_title(f"{row.title}: Dice {overlap:.2f}", loc="left", color=TEXT, fontsize=11, pad=6)
     _label(figure, grid)
     with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=110, facecolor=_BACKGROUND)
+        figure.savefig(partial, format="png", dpi=110, facecolor=BACKGROUND)
+
+
+class LesionViews:
+    """A lesion's surroundings, cropped, turned and windowed, to draw masks and clicks into.
+
+    Args:
+        image: the scan, in any orientation.
+        lesion: the reference on the same grid, not empty.
+        point: LPS millimetres where the three slices meet; without it the lesion's deepest point.
+        modality: chooses the grey window, see :func:`three_views`.
+        smallest_mm: millimetres a side that a view shows of a small lesion.
+
+    Raises:
+        ImageError: when the lesion is empty or the point lies outside the image.
+    """
+
+    def __init__(
+        self,
+        image: sitk.Image,
+        lesion: sitk.Image,
+        point: Point | None = None,
+        modality: Modality | None = None,
+        smallest_mm: float = _SMALLEST_VIEW_MM,
+    ) -> None:
+        if point is None:
+            click = next_click(lesion, lesion * 0)
+            if click is None:
+                raise ImageError("The lesion's mask is empty, so there is nothing to show.")
+            point = click.point
+        if not ImageGrid.of(image).contains(point):
+            raise ImageError(
+                f"The point {point} (LPS millimetres) lies outside the image; choose one inside."
+            )
+        self._point = point
+        self._side = _side_of_view(lesion, smallest_mm)
+        self._box = _box_around(lesion, point, self._side)
+        self._values = _oriented(image, self._box)
+        self._truth = _oriented(lesion, self._box)
+        self._window = _window(self._values, self._truth, modality or guess_modality(image))
+
+    def draw(self, axes: Sequence[Axes], mask: sitk.Image, clicks: Sequence[Click]) -> None:
+        """Draw the axial, coronal and sagittal slice with reference, mask and the clicks near them.
+
+        Args:
+            axes: three of them.
+            mask: the prediction on the grid of the image; what is not zero is lesion.
+            clicks: those in or within 2 mm of a slice are marked in it.
+        """
+        prediction = _oriented(mask, self._box)
+        for plane, one in zip(_PLANES, axes, strict=True):
+            _draw(
+                one,
+                plane,
+                self._values,
+                self._truth,
+                prediction,
+                self._window,
+                self._point,
+                clicks,
+                self._side,
+            )
 
 
 def _check(image: sitk.Image, lesion: sitk.Image, rows: Sequence[PictureRow]) -> None:
@@ -162,12 +210,12 @@ def _filled(mask: sitk.Image) -> NDArray[np.bool_]:
     return filled
 
 
-def _side_of_view(lesion: sitk.Image) -> float:
+def _side_of_view(lesion: sitk.Image, smallest_mm: float) -> float:
     """Return the millimetres that every view shows a side."""
     box = bounding_box(sitk.GetArrayViewFromImage(lesion))
     assert box is not None
     lengths = [(s.stop - s.start) * mm for s, mm in zip(box, lesion.GetSpacing()[::-1], strict=True)]
-    return float(max(_SMALLEST_VIEW_MM, _VIEW_OF_LESION * max(lengths)))
+    return float(max(smallest_mm, _VIEW_OF_LESION * max(lengths)))
 
 
 def _box_around(lesion: sitk.Image, point: Point, side: float) -> Box:
@@ -214,7 +262,7 @@ def _figure(rows: int, title: str) -> tuple[Figure, NDArray[Any]]:
     from matplotlib.figure import Figure
 
     height = rows * (_INCHES_A_VIEW + 0.35) + (0.85 if title else 0.6)
-    figure = Figure(figsize=(3 * _INCHES_A_VIEW + 0.4, height), facecolor=_BACKGROUND)
+    figure = Figure(figsize=(3 * _INCHES_A_VIEW + 0.4, height), facecolor=BACKGROUND)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, 3, squeeze=False)
     figure.subplots_adjust(
@@ -226,7 +274,7 @@ def _figure(rows: int, title: str) -> tuple[Figure, NDArray[Any]]:
         hspace=0.12,
     )
     if title:
-        figure.text(0.02, 1 - 0.1 / height, title, color=_TEXT, fontsize=14, weight="bold", va="top")
+        figure.text(0.02, 1 - 0.1 / height, title, color=TEXT, fontsize=14, weight="bold", va="top")
     return figure, grid
 
 
@@ -321,14 +369,19 @@ def _marker(positive: bool) -> dict[str, Any]:
 
 
 def _label(figure: Figure, grid: NDArray[Any]) -> None:
-    from matplotlib.lines import Line2D
-
     for plane, axes in zip(_PLANES, grid[0], strict=True):
         axes.set_title(plane.name, loc="right", color="#b8b8b8", fontsize=10, pad=6)
+    add_legend(figure)
+
+
+def add_legend(figure: Figure) -> None:
+    """Say at the bottom of a figure what lines and marks mean."""
+    from matplotlib.lines import Line2D
+
     entries = [
         Line2D([], [], color=_PREDICTION, linewidth=1.6, label="Segmentation"),
         Line2D([], [], color=_TRUTH, linewidth=1.0, linestyle="--", label="Reference"),
         Line2D([], [], linestyle="none", label="Click on lesion", **_marker(True)),
         Line2D([], [], linestyle="none", label="Click on background", **_marker(False)),
     ]
-    figure.legend(handles=entries, loc="lower center", ncols=4, frameon=False, labelcolor=_TEXT, fontsize=10)
+    figure.legend(handles=entries, loc="lower center", ncols=4, frameon=False, labelcolor=TEXT, fontsize=10)

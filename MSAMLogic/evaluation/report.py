@@ -1,8 +1,12 @@
-"""The click protocol over a data set: a table of means per source and over sources."""
+"""The click protocol over a data set: a table of means per source and over sources.
+
+Several methods are measured in one run, lesion by lesion. The same rule clicks for each: the first click
+is the same point for all, every later one answers the method's own mistakes, as a reader's would.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +28,29 @@ class LesionResult:
         source: collection of the case.
         case: name of the case.
         series: scores after each click.
+        method: what was clicked into; empty where only one thing was.
+        lesion: its rank by size in the case, from 1.
+        volume_mm3: its size in cubic millimetres.
     """
 
     source: str
     case: str
     series: ClickSeries
+    method: str = ""
+    lesion: int = 1
+    volume_mm3: float = 0.0
+
+    @property
+    def clicks_needed(self) -> int:
+        """Clicks until Dice 0.80; the most clicks where it never gets there."""
+        reached = (n for n, score in enumerate(self.series.scores, start=1) if score.dice >= _GOOD_DICE)
+        return next(reached, CLICK_COUNTS[-1])
+
+    @property
+    def further_seconds(self) -> float:
+        """Median seconds of a click after the first; 0 where there was none."""
+        further = [score.seconds for score in self.series.scores[1:]]
+        return float(np.median(further)) if further else 0.0
 
 
 @dataclass(frozen=True)
@@ -68,14 +90,37 @@ def evaluate(
         clicks: clicks a lesion.
         on_result: called after each lesion, for a progress bar.
     """
+    return compare({"": session}, cases, clicks, on_result)
+
+
+def compare(
+    sessions: Mapping[str, Session],
+    cases: Iterable[Case],
+    clicks: int = 10,
+    on_result: Callable[[LesionResult], object] | None = None,
+) -> list[LesionResult]:
+    """Click every lesion of every case with each method as the protocol says.
+
+    Args:
+        sessions: the methods to measure and their names.
+        cases: cases with masks.
+        clicks: clicks a lesion and method.
+        on_result: called after each lesion and method, for a progress bar.
+
+    Raises:
+        ImageError: when an image or mask cannot be used.
+    """
     results = []
     for case in cases:
         image, mask = sitk.ReadImage(str(case.image_path)), sitk.ReadImage(str(case.mask_path))
-        for lesion in lesions(mask):
-            result = LesionResult(case.source, case.name, run_clicks(session, image, lesion, clicks))
-            results.append(result)
-            if on_result is not None:
-                on_result(result)
+        for number, lesion in enumerate(lesions(mask), start=1):
+            volume = float(sitk.GetArrayViewFromImage(lesion).sum() * np.prod(lesion.GetSpacing()))
+            for method, session in sessions.items():
+                series = run_clicks(session, image, lesion, clicks)
+                result = LesionResult(case.source, case.name, series, method, number, volume)
+                results.append(result)
+                if on_result is not None:
+                    on_result(result)
     return results
 
 
@@ -88,7 +133,7 @@ def summarise(results: Sequence[LesionResult]) -> list[SourceSummary]:
     if not results:
         raise ImageError("There was no lesion of at least 200 mm³ to click; check the data folder.")
     sources = sorted({result.source for result in results})
-    rows = [_summary(source, [r.series for r in results if r.source == source]) for source in sources]
+    rows = [_summary(source, [r for r in results if r.source == source]) for source in sources]
     macro = SourceSummary(
         "all sources",
         len(results),
@@ -102,34 +147,63 @@ def summarise(results: Sequence[LesionResult]) -> list[SourceSummary]:
 
 
 def table(rows: Sequence[SourceSummary]) -> str:
-    """Return the summaries as a Markdown table."""
-    counts = " / ".join(map(str, CLICK_COUNTS))
+    """Return the summaries of one method as a Markdown table."""
+    return "\n".join([*_head(""), *(f"| {_cells(row)} |" for row in rows)])
+
+
+def comparison_table(results: Sequence[LesionResult]) -> str:
+    """Return a Markdown table of several methods, a row for each method and source.
+
+    The rows of a source stand together, so that a column can be read down; the means over sources come
+    last.
+
+    Raises:
+        ImageError: when there are no results.
+    """
+    methods = list(dict.fromkeys(result.method for result in results))
+    rows = {method: summarise([r for r in results if r.method == method]) for method in methods}
+    if not rows:
+        summarise([])  # says what is wrong
     lines = [
-        f"| source | lesions | Dice after {counts} clicks | surface Dice (2 mm) after {counts} "
-        "| clicks to 0.80 | first click, s | further click, s |",
-        "|---|---|---|---|---|---|---|",
+        f"| {method} | {_cells(row)} |"
+        for of_one_source in zip(*rows.values(), strict=True)
+        for method, row in zip(methods, of_one_source, strict=True)
     ]
-    for row in rows:
-        dice, surface = (" / ".join(f"{v:.2f}" for v in values) for values in (row.dice, row.surface_dice))
-        lines.append(
-            f"| {row.source} | {row.lesions} | {dice} | {surface} | {row.clicks_needed:.1f} "
-            f"| {row.first_seconds:.2f} | {row.further_seconds:.2f} |"
-        )
-    return "\n".join(lines)
+    return "\n".join([*_head("method"), *lines])
 
 
-def _summary(source: str, series: Sequence[ClickSeries]) -> SourceSummary:
-    needed = [
-        next((n for n, score in enumerate(one.scores, start=1) if score.dice >= _GOOD_DICE), CLICK_COUNTS[-1])
-        for one in series
+def _head(first: str) -> list[str]:
+    counts = " / ".join(map(str, CLICK_COUNTS))
+    names = [
+        *([first] if first else []),
+        "source",
+        "lesions",
+        f"Dice after {counts} clicks",
+        f"surface Dice (2 mm) after {counts}",
+        "clicks to 0.80",
+        "first click, s",
+        "further click, s",
     ]
+    return [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
+
+
+def _cells(row: SourceSummary) -> str:
+    dice, surface = (" / ".join(f"{v:.2f}" for v in values) for values in (row.dice, row.surface_dice))
+    return (
+        f"{row.source} | {row.lesions} | {dice} | {surface} | {row.clicks_needed:.1f} "
+        f"| {row.first_seconds:.2f} | {row.further_seconds:.2f}"
+    )
+
+
+def _summary(source: str, results: Sequence[LesionResult]) -> SourceSummary:
+    series = [result.series for result in results]
     further = [score.seconds for one in series for score in one.scores[1:]]
     return SourceSummary(
         source,
         len(series),
         _means([[one.after(n).dice for n in CLICK_COUNTS] for one in series]),
         _means([[one.after(n).surface_dice for n in CLICK_COUNTS] for one in series]),
-        float(np.mean(needed)),
+        float(np.mean([result.clicks_needed for result in results])),
         float(np.median([one.scores[0].seconds for one in series])),
         float(np.median(further)) if further else 0.0,
     )

@@ -1,0 +1,113 @@
+"""A model without one of its ingredients, to measure what that ingredient brings.
+
+An ingredient is left out where a session asks the predictor what it can do, or in the network itself; the
+session is the same. Nothing is trained anew: a network that was trained with an ingredient and goes
+without shows what it leans on, which is not quite what a network trained without would reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MSAMLogic.errors import ModelError
+from MSAMLogic.predictor import Answer, Capabilities, FloatArray, Predictor, TorchPredictor
+
+FINER_LOOK = "finer-look"
+COARSER_LOOK = "coarser-look"
+DETAIL_BRANCH = "detail-branch"
+ALL_CLICKS = "all-clicks"
+ANTIALIAS = "antialias"
+
+INGREDIENTS: dict[str, str] = {
+    FINER_LOOK: "looks at a small lesion, or into a small image, at a finer spacing than the first look's",
+    COARSER_LOOK: "looks at a lesion that reaches the border at a coarser spacing; without it, in patches "
+    "side by side",
+    DETAIL_BRANCH: "the high-resolution branch; without it the mask decoder's answer is upsampled",
+    ALL_CLICKS: "all clicks of a patch in each answer; without it the newest and the mask prompt",
+    ANTIALIAS: "averages over the image's voxels where a patch is coarser",
+}
+
+
+def without(predictor: Predictor, ingredients: Sequence[str]) -> Predictor:
+    """Return a predictor that answers like ``predictor`` but for the ingredients left out.
+
+    Args:
+        predictor: what :func:`MSAMLogic.load_model` returns, or any other; it is not changed.
+        ingredients: names from :data:`INGREDIENTS`.
+
+    Raises:
+        ModelError: when a name is unknown, or the model has no such ingredient: measuring the same thing
+            twice would look like an ingredient that brings nothing.
+    """
+    for name in ingredients:
+        if name not in INGREDIENTS:
+            raise ModelError(f"There is no ingredient '{name}'; choose from {', '.join(INGREDIENTS)}.")
+    capabilities = predictor.capabilities
+    for name in ingredients:
+        if name == DETAIL_BRANCH:
+            predictor = _without_detail_branch(predictor)
+            continue
+        lessened = _lessened(capabilities, name)
+        if lessened == capabilities:
+            raise _absent(name)
+        capabilities = lessened
+    return _Lessened(predictor, capabilities)
+
+
+def _lessened(capabilities: Capabilities, ingredient: str) -> Capabilities:
+    first = capabilities.first_spacing
+    if ingredient == FINER_LOOK:
+        return replace(capabilities, spacings=tuple(s for s in capabilities.spacings if s >= first))
+    if ingredient == COARSER_LOOK:
+        return replace(capabilities, spacings=tuple(s for s in capabilities.spacings if s <= first))
+    if ingredient == ALL_CLICKS:
+        return replace(capabilities, all_clicks=False)
+    return replace(capabilities, antialias=False)
+
+
+def _without_detail_branch(predictor: Predictor) -> Predictor:
+    """Return the same network, on the same device and at the same precision, without its detail branch."""
+    if not isinstance(predictor, TorchPredictor) or predictor.network.detail_branch is None:
+        raise _absent(DETAIL_BRANCH)
+    from MSAMLogic.model import MSAM
+
+    network = predictor.network
+    bare = MSAM(replace(network.config, detail_width=0, quality_width=0))
+    bare.load_state_dict(
+        {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if name.split(".")[0] != "detail_branch"
+        }
+    )
+    lessened = TorchPredictor(bare, "cpu")
+    lessened.device, lessened.dtype = predictor.device, predictor.dtype
+    bare.to(predictor.device)
+    return lessened
+
+
+def _absent(ingredient: str) -> ModelError:
+    return ModelError(f"The model has no {ingredient} that could be left out; leave out something else.")
+
+
+class _Lessened:
+    """A predictor that owns up to less than it can do."""
+
+    def __init__(self, predictor: Predictor, capabilities: Capabilities) -> None:
+        self._predictor = predictor
+        self.capabilities = capabilities
+
+    def encode(self, patch: FloatArray) -> Any:
+        """See :meth:`MSAMLogic.predictor.Predictor.encode`."""
+        return self._predictor.encode(patch)
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        """See :meth:`MSAMLogic.predictor.Predictor.decode`."""
+        return self._predictor.decode(features, coords, labels, prompt)

@@ -1,0 +1,249 @@
+"""A sheet of pictures of everything that training samples are made of; look at it before training.
+
+    msam samples configs/default.yaml samples.png
+
+Each generator has a row. The samples of :class:`PatchSamples` are shown as the network sees them, varied
+in contrast, noise, sharpness and slice thickness; the generators of :mod:`MSAMLogic.training.shapes` and
+:mod:`MSAMLogic.training.synthetic` on scans that are left as they are, so that one sees what each adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MSAMLogic.errors import TrainingError
+from MSAMLogic.files import atomic_path
+from MSAMLogic.geometry import PatchGrid, extract_patch
+from MSAMLogic.loading import load_network
+from MSAMLogic.model import CONFIGURATIONS
+from MSAMLogic.training.cases import Case, LoadedCase
+from MSAMLogic.training.clicks import Mask, deepest_voxel, simulate_click
+from MSAMLogic.training.samples import PatchSamples, SampleMix
+from MSAMLogic.training.shapes import grown_shape, leaning_shape, lobulated_shape, spiculated_shape
+from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
+from MSAMLogic.training.trainer import TrainingConfig
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Shape = Callable[[int, NDArray[np.floating], float, np.random.Generator], Mask]
+Region = Callable[[NDArray[np.float32], NDArray[np.integer], np.random.Generator], Mask | None]
+
+_BACKGROUND = "#101114"
+_TEXT = "#e8e8e8"
+_TARGET = "#5ec8ff"
+_ANSWER = "#ffb000"
+_LESION_CLICK = "#35e05a"
+_BACKGROUND_CLICK = "#ff3b3b"
+_INCHES_A_PICTURE = 1.7
+_INCHES_A_TITLE = 0.3
+_TRIES = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One slice of a patch.
+
+    Attributes:
+        patch: (n, n, n), axes those of the patch.
+        target: (n, n, n), what is to be segmented; None where there is none.
+        answer: (n, n, n), the mask that clicks correct; None where there is none.
+        clicks: voxel (dim 0, dim 1, dim 2) and label (1 lesion, 0 background).
+    """
+
+    patch: NDArray[np.float32]
+    target: Mask | None = None
+    answer: Mask | None = None
+    clicks: tuple[tuple[NDArray[np.intp], int], ...] = ()
+
+
+def write_gallery(
+    cases: Sequence[Case],
+    path: Path,
+    patch_size: int,
+    spacings: tuple[float, float],
+    seed: int = 0,
+    columns: int = 8,
+) -> None:
+    """Write a PNG with a row of examples for each generator.
+
+    Args:
+        cases: cases with masks; a few of each source are read.
+        path: the PNG; its folder is made if need be.
+        patch_size: voxels a side of the patches.
+        spacings: smallest and largest patch spacing in millimetres.
+        seed: of everything that is drawn.
+        columns: examples in a row.
+
+    Raises:
+        TrainingError: when no case can be read or has a lesion.
+        OSError: when the file cannot be written.
+    """
+    loaded = [LoadedCase(case) for case in _a_few_of_each_source(cases, seed)]
+    rows: list[tuple[str, list[Picture]]] = []
+    for kind in (field.name for field in fields(SampleMix)):
+        rows.append((f"PatchSamples, {kind}", _samples(loaded, kind, patch_size, spacings, seed, columns)))
+    rng = np.random.default_rng(seed)
+    patches = list(_patches(loaded, patch_size, rng, columns))
+    shapes: list[tuple[str, Shape, bool]] = [
+        ("grown_shape", grown_shape, False),
+        ("lobulated_shape", lobulated_shape, False),
+        ("spiculated_shape", spiculated_shape, False),
+        ("leaning_shape", grown_shape, True),
+    ]
+    for name, shape, leans in shapes:
+        pictures = [_inserted(patch, shape, leans, rng) for patch, _ in patches]
+        rows.append((f"{name}, blended in by insert_lesion", pictures))
+    finders: list[tuple[str, Region]] = [
+        ("coherent_region", coherent_region),
+        ("merged_region", merged_region),
+    ]
+    for name, find in finders:
+        rows.append((name, [_region(patch, find, rng) for patch, _ in patches]))
+    title = "simulate_click: lesion (blue), poor answer (orange), clicks for it (green) and against it (red)"
+    rows.append((title, [_clicked(patch, target, rng) for patch, target in patches]))
+    figure = _drawn(rows, columns)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", dpi=100, facecolor=_BACKGROUND)
+
+
+def patch_size_of(config: TrainingConfig) -> int:
+    """Return the voxels a side of the patches that a training run makes.
+
+    Raises:
+        WeightsError: when the weights that the run starts from cannot be used.
+    """
+    if config.architecture is None and config.start is not None:
+        return load_network(config.start).config.patch_size
+    return CONFIGURATIONS[config.architecture or "msam-compact"].patch_size
+
+
+def _a_few_of_each_source(cases: Sequence[Case], seed: int, most: int = 4) -> list[Case]:
+    rng = np.random.default_rng(seed)
+    chosen: list[Case] = []
+    for source in dict.fromkeys(case.source for case in cases):
+        members = [case for case in cases if case.source == source]
+        for number in sorted(rng.permutation(len(members))[:most]):
+            chosen.append(members[number])
+    return chosen
+
+
+def _samples(
+    loaded: list[LoadedCase],
+    kind: str,
+    patch_size: int,
+    spacings: tuple[float, float],
+    seed: int,
+    count: int,
+) -> list[Picture]:
+    """Return samples of one kind alone, as the network sees them."""
+    mix = SampleMix(**{field.name: float(field.name == kind) for field in fields(SampleMix)})
+    samples = PatchSamples(loaded, {}, patch_size, spacings, seed, length=count, mix=mix)
+    drawn = [samples[index] for index in range(count)]
+    return [Picture(one["patch"][0].numpy(), one["target"][0].numpy()) for one in drawn]
+
+
+def _patches(
+    loaded: list[LoadedCase], patch_size: int, rng: np.random.Generator, count: int
+) -> Iterator[tuple[NDArray[np.float32], Mask]]:
+    """Yield patches in scanner values, each with a lesion of half its width, sources in turn."""
+    sources: dict[str, list[LoadedCase]] = {}
+    for case in loaded:
+        if case.lesions:
+            sources.setdefault(case.case.source, []).append(case)
+    if not sources:
+        raise TrainingError("No case has a lesion that is large enough to train on; check the masks.")
+    for number in range(count):
+        cases = list(sources.values())[number % len(sources)]
+        case = cases[rng.integers(len(cases))]
+        lesion = case.lesions[rng.integers(len(case.lesions))]
+        spacing = max(lesion.extent / (0.5 * patch_size), 0.3)
+        grid = PatchGrid(lesion.centre, spacing, patch_size)
+        # Where the image ends its lowest value goes on; 0 would be bright beside air.
+        lowest = float(extract_patch(case.image, grid, outside=np.inf).min())
+        patch = extract_patch(case.image, grid, outside=lowest, antialias=True)
+        yield patch, extract_patch(case.components, grid, nearest=True) == lesion.label
+
+
+def _inserted(patch: NDArray[np.float32], shape: Shape, leans: bool, rng: np.random.Generator) -> Picture:
+    n = patch.shape[0]
+    drawn = shape(n, n * rng.uniform(0.35, 0.65, 3), rng.uniform(0.08, 0.25) * n, rng)
+    if leans:
+        drawn = leaning_shape(drawn, patch, rng)
+    return Picture(insert_lesion(patch, drawn, rng), drawn)
+
+
+def _region(patch: NDArray[np.float32], find: Region, rng: np.random.Generator) -> Picture:
+    """Return a region; most seeds have none, so several are tried, as training does."""
+    n = patch.shape[0]
+    for _ in range(_TRIES):
+        region = find(patch, rng.integers(n // 4, 3 * n // 4, 3), rng)
+        if region is not None:
+            return Picture(patch, region)
+    return Picture(patch)
+
+
+def _clicked(patch: NDArray[np.float32], target: Mask, rng: np.random.Generator) -> Picture:
+    """Return the first click in a lesion, and four further ones for an answer that lies beside it."""
+    shift = max(1, patch.shape[0] // 12)
+    answer = ndimage.shift(target.astype(np.uint8), rng.choice([-shift, shift], 3), order=0) > 0
+    made = [simulate_click(target, None, rng), *(simulate_click(target, answer, rng) for _ in range(4))]
+    return Picture(patch, target, answer, tuple(click for click in made if click is not None))
+
+
+def _drawn(rows: Sequence[tuple[str, Sequence[Picture]]], columns: int) -> Figure:
+    # The figure gets its Agg canvas by hand: no display is needed, and pyplot's backend stays as it is.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    row_height = _INCHES_A_PICTURE + _INCHES_A_TITLE
+    width, height = columns * (_INCHES_A_PICTURE + 0.05) + 0.2, len(rows) * row_height + 0.1
+    figure = Figure(figsize=(width, height), facecolor=_BACKGROUND)
+    FigureCanvasAgg(figure)
+    for number, (title, pictures) in enumerate(rows):
+        top = height - number * row_height
+        figure.text(0.1 / width, (top - 0.09) / height, title, color=_TEXT, fontsize=11, va="top")
+        for column, picture in enumerate(pictures):
+            left = 0.1 + column * (_INCHES_A_PICTURE + 0.05)
+            low = top - row_height
+            axes = figure.add_axes(
+                (left / width, low / height, _INCHES_A_PICTURE / width, _INCHES_A_PICTURE / height)
+            )
+            _draw(axes, picture)
+    return figure
+
+
+def _draw(axes: Axes, picture: Picture) -> None:
+    """Draw the slice through the target's deepest voxel, dim 0 to the left and dim 1 upwards."""
+    n = picture.patch.shape[0]
+    has_target = picture.target is not None and bool(picture.target.any())
+    level = int(deepest_voxel(picture.target)[2]) if has_target and picture.target is not None else n // 2
+    shown = picture.patch[:, :, level].T
+    low, high = np.percentile(shown, (0.5, 99.5))
+    axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
+    for mask, colour, style in ((picture.answer, _ANSWER, "-"), (picture.target, _TARGET, "-")):
+        if mask is not None and mask[:, :, level].any():
+            section = mask[:, :, level].T.astype(float)
+            axes.contour(section, levels=[0.5], colors=[colour], linewidths=1.0, linestyles=style)
+    for voxel, label in picture.clicks:
+        # Every click is drawn, those of other slices smaller: one sees where they gather.
+        axes.plot(
+            voxel[0],
+            voxel[1],
+            marker="o" if label else "X",
+            color=_LESION_CLICK if label else _BACKGROUND_CLICK,
+            markeredgecolor="black",
+            markersize=8 if abs(int(voxel[2]) - level) <= 2 else 5,
+            markeredgewidth=0.6,
+        )
+    axes.set_xlim(n - 0.5, -0.5)  # patches run to the patient's right, which is shown on the left
+    axes.set_ylim(-0.5, n - 0.5)
+    axes.set_axis_off()
