@@ -273,9 +273,16 @@ def test_what_a_segmentation_must_refer_to_is_asked_for_by_name(
     tmp_path: Path, keyword: str, name: str
 ) -> None:
     scan = stored(tmp_path, change=lambda _, file: delattr(file, keyword))
-    with pytest.raises(ImageError, match=f"lacks {name}"):
+    with pytest.raises(ImageError, match=f"lacks a valid {name}"):
         write(scan, tmp_path / "out.dcm")
     assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_uid_that_is_none_is_asked_for_by_name(tmp_path: Path) -> None:
+    scan = stored(tmp_path, change=lambda _, file: file["StudyInstanceUID"].__setattr__("_value", "1.2.x"))
+    with pytest.raises(ImageError, match="lacks a valid Study Instance UID"):
+        write(scan, tmp_path / "out.dcm")
 
 
 def test_what_may_be_empty_may_be_missing(tmp_path: Path) -> None:

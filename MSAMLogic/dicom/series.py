@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _MAGIC = b"DICM"  # after a preamble of 128 bytes (DICOM PS3.10 section 7.1)
+_SUFFIXES = (".dcm", ".ima")
 # Images on grids of their own that are no scans: segmentations and dose.
 _NO_SCANS = ("1.2.840.10008.5.1.4.1.1.66.", "1.2.840.10008.5.1.4.1.1.481.")
 _SAME_PLACE_MM = 0.01
@@ -80,10 +81,14 @@ def find_series(path: Path) -> list[Series]:
     damaged = 0
     with quiet():
         for file in files:
-            if not file.is_file() or not is_dicom_file(file):
+            if not file.is_file():
+                continue
+            if not is_dicom_file(file):
+                # A slice that lost its beginning would otherwise be missed without a word.
+                damaged += file.suffix.lower() in _SUFFIXES
                 continue
             header = _read_header(file)
-            if header is None:
+            if header is None or _is_cut_off(header):
                 damaged += 1
             elif _is_scan(header):
                 headers.setdefault(_text(header, "SeriesInstanceUID"), []).append((file, header))
@@ -91,7 +96,8 @@ def find_series(path: Path) -> list[Series]:
             # Which series they belong to is unknown, so any of them could lack slices.
             raise ImageError(
                 f"'{path.name}' cannot be read: {damaged} of its DICOM "
-                f"{'file is' if damaged == 1 else 'files are'} damaged; copy the series again."
+                f"{'file is' if damaged == 1 else 'files are'} damaged, or not as the standard says "
+                "(PS3.10); copy the series again."
             )
         found = [part for uid, members in headers.items() for part in _volumes(uid, members)]
     return sorted(found, key=lambda s: (s.number is None, s.number or 0, s.uid))
@@ -147,6 +153,15 @@ def _read_header(path: Path) -> Dataset | None:
 def _is_scan(header: Dataset) -> bool:
     """Whether a file has pixels of a scan; reports, contours and segmentations have not."""
     return "Rows" in header and not _text(header, "SOPClassUID").startswith(_NO_SCANS)
+
+
+def _is_cut_off(header: Dataset) -> bool:
+    """Whether a file claims to be an image and ends before it says how large."""
+    try:
+        name = header.file_meta.MediaStorageSOPClassUID.name
+    except Exception:  # the file's own heading is damaged
+        return True
+    return "Image Storage" in name and "Rows" not in header
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -136,10 +136,18 @@ def _clean(header: Dataset, left_empty: dict[str, None]) -> Dataset:
     from pydicom import Dataset
     from pydicom.datadict import dictionary_description, keyword_for_tag, tag_for_keyword
 
-    missing = [keyword for keyword in _REQUIRED if not header.get(keyword)]
+    missing = [
+        keyword
+        for keyword in _REQUIRED
+        if keyword not in header
+        or _element(header, tag_for_keyword(keyword)) is None
+        or not header[keyword].value
+    ]
     if missing:
         names = ", ".join(dictionary_description(keyword) for keyword in missing)
-        raise ImageError(f"The series lacks {names}, to which a DICOM file has to refer; write .seg.nrrd.")
+        raise ImageError(
+            f"The series lacks a valid {names}, which a DICOM file has to have; write .seg.nrrd."
+        )
     clean = Dataset()
     # Read with its own encoding before this says another.
     clean.SpecificCharacterSet = UTF_8
