@@ -71,6 +71,6 @@ def _line(name: str) -> slicer.vtkMRMLMarkupsLineNode:
     display.SetGlyphScale(0.8)
     display.SetLineThickness(0.3)
     display.SetPointLabelsVisibility(False)
-    display.SetPropertiesLabelVisibility(True)
-    display.SetTextScale(2.5)
+    # The table has the figures; two labels on one lesion would lie on each other and on it.
+    display.SetPropertiesLabelVisibility(False)
     return node

@@ -111,8 +111,8 @@ class Installer:
         except Exception as error:
             raise InstallationError(
                 _(
-                    "PyTorch could not be installed: {reason}\n\nFree some gigabytes of disk space, check the "
-                    "network connection, then try again; or install it in the module 'PyTorch Utils', where "
+                    "PyTorch could not be installed: {reason}\n\nFree some gigabytes of disk space, check "
+                    "the network, then try again; or install it in the module 'PyTorch Utils', where "
                     "a version for the processor alone can be chosen."
                 ).format(reason=error)
             ) from error

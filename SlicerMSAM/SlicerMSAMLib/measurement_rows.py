@@ -11,7 +11,15 @@ from typing import NamedTuple
 from MSAMLogic.files import atomic_path
 from MSAMLogic.measurements import LesionMeasurements, Plane
 
-HEADINGS = ("Lesion", "Volume, ml", "Long axis, mm", "Short axis, mm", "Mean", "SD")
+HEADINGS = ("Lesion", "ml", "Long, mm", "Short, mm", "Mean", "SD")
+EXPLANATIONS = (
+    "Name of the segment",
+    "Volume in millilitres",
+    "Longest diameter within one slice, in millimetres",
+    "Longest diameter across it in the same slice, in millimetres",
+    "Mean of the volume's values in the lesion",
+    "Standard deviation of the volume's values in the lesion",
+)
 _CSV_HEADINGS = ("lesion", "plane", "volume_ml", "long_axis_mm", "short_axis_mm", "mean", "sd", "voxels")
 
 

@@ -223,7 +223,7 @@ class Panel(VTKObservationMixin):
         if self.load_predictor is None and self.installer.is_torch_missing():
             return
         from SlicerMSAMLib.diameter_rulers import DiameterRulers
-        from SlicerMSAMLib.measurement_rows import HEADINGS
+        from SlicerMSAMLib.measurement_rows import EXPLANATIONS, HEADINGS
 
         self.rulers = DiameterRulers()
         self.editor = self.logic.createEditor(
@@ -238,6 +238,8 @@ class Panel(VTKObservationMixin):
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setStretchLastSection(True)
+        for column, explanation in enumerate(EXPLANATIONS):
+            table.horizontalHeaderItem(column).setToolTip(explanation)
         self._list_models()
 
     def _list_models(self) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from Testing import slicer_shell
 
+MODULE = Path(__file__).parents[2] / "SlicerMSAM" / "SlicerMSAM.py"
 EXAMPLE = Path(__file__).parent / "example" / "ShellExample.py"
 
 if slicer_shell.available():
@@ -66,3 +67,15 @@ def example(scene: object) -> Iterator[object]:
     yield module
     slicer.util.selectModule("")
     slicer.app.moduleManager().unload("ShellExample")
+
+
+@pytest.fixture
+def module(scene: object) -> Iterator[object]:
+    """The SlicerMSAM module, loaded from its genuine file and left again."""
+    import slicer
+
+    loaded = slicer.app.moduleManager().load(MODULE)
+    slicer.app.startupCompleted.emit()
+    yield loaded
+    slicer.util.selectModule("")
+    slicer.app.moduleManager().unload("SlicerMSAM")
