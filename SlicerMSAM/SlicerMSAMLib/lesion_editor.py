@@ -334,7 +334,7 @@ class LesionEditor(VTKObservationMixin):
         self._leave_volume()
         self.worker.stop()
         self.leave()
-        self.writer.forget()
+        self.writer.close()
         self._predictors.clear()
         self.removeObservers()
 
@@ -646,7 +646,6 @@ class LesionEditor(VTKObservationMixin):
         self.worker.cancel()
         self.clicks.forget()
         self.preview.forget()
-        self.writer.forget()
         self._measuring.clear()
         self._segment_measurements.clear()
         self._lesions.clear()

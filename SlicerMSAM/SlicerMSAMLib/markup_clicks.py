@@ -152,7 +152,7 @@ class MarkupClicks(VTKObservationMixin):
         if self._is_ours:
             return
         positive = node is self._nodes.get(True)
-        known = {point_id for _sign, point_id in self._order}
+        known = {point_id for sign, point_id in self._order if sign is positive}  # IDs are a node's own
         for index in range(node.GetNumberOfControlPoints()):
             point_id = node.GetNthControlPointID(index)
             is_defined = node.GetNthControlPointPositionStatus(index) == node.PositionDefined

@@ -95,8 +95,8 @@ class Panel(VTKObservationMixin):
         """Leave the views, keys and events to others."""
         self._is_entered = False
         self.shortcuts.remove()
-        self.removeObservers()
         self._disconnect_parameters()
+        self.removeObservers()
         if self.editor is not None:
             self.editor.leave()
             self.rulers.remove()

@@ -86,23 +86,21 @@ def read_segment(
 class SegmentWriter:
     """Writes accepted masks through Slicer's segment editor logic.
 
-    Each acceptance is one step that can be undone there. The masking settings of the Segment Editor
+    Each acceptance is one step of the Segment Editor's undo when that has the segmentation open; here the
+    clicks have a history of their own. The masking settings of the Segment Editor
     (editable area, intensity range) apply; other segments are never overwritten, whatever its overwrite
     setting, because a reader who clicks on one lesion does not expect the next one to shrink.
     """
 
     def __init__(self) -> None:
         self._logic: slicer.vtkSlicerSegmentEditorLogic | None = None
-        self._history: slicer.vtkSegmentationHistory | None = None
 
     @property
     def logic(self) -> slicer.vtkSlicerSegmentEditorLogic:
-        """The logic that writes; its ``Undo`` takes the last acceptance back."""
+        """The logic that writes."""
         if self._logic is None:
             self._logic = slicer.vtkSlicerSegmentEditorLogic()
             self._logic.SetMRMLScene(slicer.mrmlScene)
-            self._history = slicer.vtkSegmentationHistory()
-            self._logic.SetSegmentationHistory(self._history)
         return self._logic
 
     def write(
@@ -131,36 +129,35 @@ class SegmentWriter:
         for row in range(4):
             for column in range(4):
                 matrix.SetElement(row, column, to_target[row, column])
-        changed = _changed_box(mask, read_segment(segmentation, segment_id, volume))
-        if changed is None:
+        added, removed = _changes(mask, read_segment(segmentation, segment_id, volume))
+        if added is None and removed is None:
             return False
-        modifier = labelmap_of(changed, volume, None if np.array_equal(to_target, np.eye(4)) else matrix)
+        to_own = None if np.array_equal(to_target, np.eye(4)) else matrix
         editor = self._editor_node(segmentation, segment_id, volume)
         logic = self.logic
         logic.SetSegmentEditorNode(editor)
-        self._history.SetSegmentation(segmentation.GetSegmentation())
-        logic.SaveStateForUndo()
-        _save_in_segment_editor(segmentation)
         try:
-            logic.ModifySegmentByLabelmap(
-                segmentation,
-                segment_id,
-                modifier,
-                logic.ModificationModeSet,
-                modifier.GetExtent(),
-                False,
-                False,
-            )
+            _save_in_segment_editor(segmentation)
+            # Not ModificationModeSet: it empties the whole segment first, whatever the extent.
+            for box, mode in (
+                (removed, logic.ModificationModeRemove),
+                (added, logic.ModificationModeAdd),
+            ):
+                if box is not None:
+                    modifier = labelmap_of(box, volume, to_own)
+                    logic.ModifySegmentByLabelmap(
+                        segmentation, segment_id, modifier, mode, modifier.GetExtent(), False, False
+                    )
         finally:
             logic.SetSegmentEditorNode(None)
             slicer.mrmlScene.RemoveNode(editor)
         return True
 
-    def forget(self) -> None:
-        """Forget what belongs to a closing scene."""
-        if self._history is not None:
-            self._history.RemoveAllStates()
-            self._history.SetSegmentation(None)
+    def close(self) -> None:
+        """Let go of the scene."""
+        if self._logic is not None:
+            self._logic.SetMRMLScene(None)
+            self._logic = None
 
     def _editor_node(
         self,
@@ -196,8 +193,8 @@ def _save_in_segment_editor(segmentation: slicer.vtkMRMLSegmentationNode) -> Non
         editor.saveStateForUndo()
 
 
-def _changed_box(wanted: sitk.Image, present: sitk.Image) -> sitk.Image | None:
-    """Return the wanted mask in the box of the voxels in which the two differ, or None when none does."""
+def _changes(wanted: sitk.Image, present: sitk.Image) -> tuple[sitk.Image | None, sitk.Image | None]:
+    """Return what must be added to and removed from a mask, each in its tight box, None for nothing."""
     reach = [_index_box(wanted, image) for image in (wanted, present)]
     low = np.min([box[0] for box in reach], axis=0)
     high = np.max([box[1] for box in reach], axis=0)
@@ -205,19 +202,22 @@ def _changed_box(wanted: sitk.Image, present: sitk.Image) -> sitk.Image | None:
     frame.SetSpacing(wanted.GetSpacing())
     frame.SetDirection(wanted.GetDirection())
     frame.SetOrigin(wanted.TransformContinuousIndexToPhysicalPoint([float(v) for v in low]))
-    both = [
-        sitk.GetArrayFromImage(sitk.Resample(image, frame, sitk.Transform(), sitk.sitkNearestNeighbor, 0))
+    want, have = (
+        sitk.GetArrayFromImage(sitk.Resample(image, frame, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
         for image in (wanted, present)
-    ]
-    differs = both[0] != both[1]
-    if not differs.any():
+    )
+    return _boxed(want & ~have, frame), _boxed(have & ~want, frame)
+
+
+def _boxed(voxels: np.ndarray, frame: sitk.Image) -> sitk.Image | None:
+    if not voxels.any():
         return None
     bounds = []
     for axis in range(3):
-        hit = np.flatnonzero(differs.any(axis=tuple(a for a in range(3) if a != axis)))
+        hit = np.flatnonzero(voxels.any(axis=tuple(a for a in range(3) if a != axis)))
         bounds.append((int(hit[0]), int(hit[-1]) + 1))
     (k0, k1), (j0, j1), (i0, i1) = bounds
-    box = sitk.GetImageFromArray(both[0][k0:k1, j0:j1, i0:i1])
+    box = sitk.GetImageFromArray(voxels[k0:k1, j0:j1, i0:i1].astype(np.uint8))
     box.SetSpacing(frame.GetSpacing())
     box.SetDirection(frame.GetDirection())
     box.SetOrigin(frame.TransformIndexToPhysicalPoint((i0, j0, k0)))

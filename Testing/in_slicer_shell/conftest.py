@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,11 @@ def module(scene: object) -> Iterator[object]:
     yield loaded
     slicer.util.selectModule("")
     slicer.app.moduleManager().unload("SlicerMSAM")
+
+
+@pytest.fixture
+def user(module: object) -> Any:
+    """A user at the module's panel; the predictor segments what is bright."""
+    from support import HeldPredictor, User
+
+    return User(HeldPredictor())
