@@ -1,12 +1,14 @@
-# make demo    segment two real scans by clicks, with pictures        (first run: installs and fetches)
-# make test    lint, types and tests
-# make bench   speed and memory, as ratios within one run
+# make demo       segment two real scans by clicks, with pictures        (first run: installs and fetches)
+# make test       lint, types and tests
+# make bench      speed and memory, as ratios within one run
+# make pictures   the pictures of docs/user_guide.md, from the module itself (Python 3.11)
+# make icons      the module's icon and the thumbnails of its sample scans
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench install format clean
+.PHONY: demo test bench pictures icons install format clean
 
 install: $(VENV)/installed
 
@@ -28,6 +30,12 @@ test: install
 
 bench: install
 	$(BIN)/python Testing/bench.py
+
+pictures: install
+	$(BIN)/python docs/make_pictures.py
+
+icons: install
+	$(BIN)/python docs/draw_icons.py
 
 format: install
 	$(BIN)/ruff format .
