@@ -295,6 +295,8 @@ class Panel(VTKObservationMixin):
         """Take the user's choices over into the editor."""
         if self._is_updating or self._parameters is None or self.editor is None:
             return
+        if slicer.mrmlScene.IsBatchProcessing():
+            return  # half a scene: references to nodes that are still to come read as none
         parameters, editor = self._parameters, self.editor
         self._is_updating = True
         try:
@@ -320,7 +322,7 @@ class Panel(VTKObservationMixin):
             return
         if editor.worker.is_busy and not self._poll_timer.isActive():
             self._poll_timer.start()
-        if self._is_updating:
+        if self._is_updating or slicer.mrmlScene.IsBatchProcessing():
             return
         if self._parameters is not None and slicer.mrmlScene.IsNodePresent(self._parameters.parameterNode):
             self._is_updating = True

@@ -34,8 +34,9 @@ def add_segmentation(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSe
     """Return a new segmentation for a volume, under the same transform, shown in all views."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} lesions")
     node.CreateDefaultDisplayNodes()
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    # First the transform: the reference geometry is kept relative to it, and files are written on it.
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
     if hierarchy is not None:
         item = hierarchy.GetItemByDataNode(volume)
