@@ -122,13 +122,24 @@ class Reader:
         if found := self.unhandled.take():
             raise RuntimeError(f"the module failed: {found}")
 
-    def take(self, name: str, only: Any = None) -> None:
-        """Write a picture of the window, or of a part of it, in as few bytes as will do."""
+    def take_panel(self, name: str) -> None:
+        """Write a picture of the panel, without the empty space below it."""
+        from PySide6 import QtCore
+
+        frame, last = self.window.panel(), self.ui.researchLabel
+        bottom = last.mapTo(frame, QtCore.QPoint(0, last.height)).y()
+        self._write(frame.grab(QtCore.QRect(0, 0, frame.width, bottom + 10)), name)
+
+    def take(self, name: str) -> None:
+        """Write a picture of the window."""
         for view in VIEWS:
             self._leave(view)
             self.hands.slice_view(view).forceRender()
         self.hands.process_events(30)
-        picture = (only or self.window).grab()
+        self._write(self.window.grab(), name)
+
+    def _write(self, picture: Any, name: str) -> None:
+        """Write a picture in as few bytes as will do."""
         rough = FOLDER / f"{name}.partial.png"
         if not picture.save(str(rough)):
             raise OSError(f"could not write {rough}")
@@ -293,7 +304,7 @@ def chest(reader: Reader, case: Case) -> None:
     x, y, z = np.array(values.diameters["axial"].long_ends).mean(axis=0).tolist()
     reader.look_at((-x, -y, z), side, middle)
     reader.take("measurements")
-    reader.take("panel", reader.panel.widget)
+    reader.take_panel("panel")
 
 
 def brain(reader: Reader, case: Case) -> None:
@@ -309,8 +320,11 @@ def brain(reader: Reader, case: Case) -> None:
         reader.click("Red", point)
         _correct(reader, case, number, 3)
     reader.press("Return")
-    middle = tuple(float(v) for v in np.mean(points, axis=0))
-    reader.look_at(points[0], 150, middle)
+    reader.press("Escape")
+    reader.ui.lesionTable.selectRow(0)
+    reader.wait()
+    x, y, z = np.mean(points, axis=0).tolist()
+    reader.look_at(points[0], 150, (x, y, z))
     reader.take("two_lesions")
 
 
