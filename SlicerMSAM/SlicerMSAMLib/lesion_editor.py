@@ -124,6 +124,8 @@ class LesionEditor(VTKObservationMixin):
         on_change: called when there is something new to show.
         on_error: called with a text that says what is wrong and what to do.
         on_message: called with what jobs report.
+        is_here: whether a network can be loaded without a download; then that is done when a volume is
+            chosen, so that the first click need not wait for it.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class LesionEditor(VTKObservationMixin):
         on_change: Callable[[], object] = lambda: None,
         on_error: Callable[[str], object] = lambda text: None,
         on_message: Callable[[object], object] = lambda message: None,
+        is_here: Callable[[str], bool] = lambda name: True,
     ) -> None:
         VTKObservationMixin.__init__(self)
         self.worker = InferenceWorker(on_message)
@@ -142,6 +145,7 @@ class LesionEditor(VTKObservationMixin):
         self._load_predictor = load_predictor
         self._on_change = on_change
         self._on_error = on_error
+        self._is_here = is_here
         self._predictors: dict[str, Any] = {}
         self._volume: _Volume | None = None
         self._volume_node: slicer.vtkMRMLScalarVolumeNode | None = None
@@ -494,6 +498,20 @@ class LesionEditor(VTKObservationMixin):
         self.worker.submit(job)
         self._on_change()
 
+    def _prepare(self) -> None:
+        """Load network and volume before they are needed; what goes wrong is said at the first click."""
+        if self._volume_node is None or not self._is_here(self.model):
+            return
+        try:
+            volume = self._present_volume()
+        except MSAMError:
+            return
+
+        def failed(error: Exception) -> None:
+            logger.info("Nothing could be prepared: %s", error)
+
+        self.worker.submit(Job(lambda job: self._sessions(volume, job), on_failure=failed))
+
     def _sessions(self, volume: _Volume, job: Job) -> LesionSessions:
         """Return the sessions of a volume, made when there are none; on the worker's thread."""
         if volume.sessions is None:
@@ -636,6 +654,7 @@ class LesionEditor(VTKObservationMixin):
         self._show_segment_again()
 
     def _select_current_anew(self) -> None:
+        self._prepare()
         if self._current is not None:
             self._recall(self._current)
         self._show()

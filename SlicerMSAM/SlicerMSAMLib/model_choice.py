@@ -55,6 +55,17 @@ def model_choices() -> list[ModelChoice]:
     return choices
 
 
+def is_here(name: str) -> bool:
+    """Whether a model's weights are on this computer."""
+    from MSAMLogic import weights
+    from MSAMLogic.errors import MSAMError
+
+    try:
+        return weights.is_available(weights.find_model(name))
+    except MSAMError:
+        return False
+
+
 def load_predictor(name: str, job: Job) -> Any:
     """Return a model with its weights, downloaded when they are missing; on the worker's thread.
 

@@ -224,6 +224,7 @@ class Panel(VTKObservationMixin):
             return
         from SlicerMSAMLib.diameter_rulers import DiameterRulers
         from SlicerMSAMLib.measurement_rows import EXPLANATIONS, HEADINGS
+        from SlicerMSAMLib.model_choice import is_here
 
         self.rulers = DiameterRulers()
         self.editor = self.logic.createEditor(
@@ -231,6 +232,7 @@ class Panel(VTKObservationMixin):
             on_change=self._editor_changed,
             on_error=self._show_error,
             on_message=self._show_progress,
+            is_here=is_here if self.load_predictor is None else lambda name: True,
         )
         table = self.ui.lesionTable
         table.setColumnCount(len(HEADINGS))
