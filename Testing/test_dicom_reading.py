@@ -140,6 +140,25 @@ def test_positions_with_few_decimals_are_taken_as_even(tmp_path: Path) -> None:
     assert read.GetSpacing()[2] == pytest.approx(0.625, abs=0.02)
 
 
+def test_what_the_header_does_not_say_is_not_made_up(tmp_path: Path) -> None:
+    def forget(keyword: str) -> Any:
+        return lambda k, file: delattr(file, keyword)
+
+    write_series(tmp_path / "unknown", a_scan(), change=forget("Modality"))
+    read = read_scan(tmp_path / "unknown")
+    assert not read.image.HasMetaDataKey("0008|0060")  # the values tell, then
+    write_series(tmp_path / "unscaled", a_scan(), change=forget("RescaleIntercept"))
+    read = read_scan(tmp_path / "unscaled")
+    assert_same(read.image, a_scan() + 1024)
+    assert len(read.notes) == 1 and "Hounsfield" in read.notes[0]
+
+
+@pytest.mark.parametrize("slope", ["1e70", "99999999", "1e300", "0"])
+def test_scales_that_make_no_sense_are_refused(tmp_path: Path, slope: str) -> None:
+    write_series(tmp_path / "scan", a_scan(), change=lambda k, file: file.__setattr__("RescaleSlope", slope))
+    assert ("32 bits" if slope != "0" else "Rescale Slope is 0") in refusal(tmp_path / "scan")
+
+
 # Slices that make no volume
 
 

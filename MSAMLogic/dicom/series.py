@@ -22,6 +22,7 @@ _SUFFIXES = (".dcm", ".ima")
 # Images on grids of their own that are no scans: segmentations and dose.
 _NO_SCANS = ("1.2.840.10008.5.1.4.1.1.66.", "1.2.840.10008.5.1.4.1.1.481.")
 _SAME_PLACE_MM = 0.01
+UNKNOWN = "?"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Series:
     Attributes:
         uid: Series Instance UID.
         number: Series Number, ``None`` where there is none.
-        modality: for example "CT".
+        modality: for example "CT", or :data:`UNKNOWN`.
         description: Series Description; can hold what a person typed, so it is for the screen only.
         part: what sets this volume apart within its series; empty where it is the only one.
         frames: the slices, in no particular order.
@@ -157,11 +158,14 @@ def _is_scan(header: Dataset) -> bool:
 
 def _is_cut_off(header: Dataset) -> bool:
     """Whether a file claims to be an image and ends before it says how large."""
+    if "Rows" in header:
+        return False
     try:
-        name = header.file_meta.MediaStorageSOPClassUID.name
-    except Exception:  # the file's own heading is damaged
+        kind = header.file_meta.MediaStorageSOPClassUID
+        # Within a few bytes the file says its kind twice; one that is cut in between says it once.
+        return bool("Image Storage" in kind.name or kind != header.SOPClassUID)
+    except Exception:  # not even that
         return True
-    return "Image Storage" in name and "Rows" not in header
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -180,7 +184,7 @@ def _volumes(uid: str, members: Iterable[tuple[Path, Dataset]]) -> list[Series]:
     series = Series(
         uid=uid,
         number=int(number) if number.lstrip("-").isdecimal() else None,
-        modality=_text(header, "Modality") or "?",
+        modality=_text(header, "Modality") or UNKNOWN,
         description=_text(header, "SeriesDescription"),
     )
     frames: list[Frame] = []

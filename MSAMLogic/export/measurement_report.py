@@ -66,7 +66,7 @@ def write_measurement_report(
     source = require_dicom(source)
     if not len(segments) == len(measurements) == len(segmentation.SegmentSequence):
         raise ImageError("A report needs one measurement for each segment of the segmentation.")
-    headers = clean_headers(source)
+    headers = clean_headers(source, say=False)  # the segmentation's writer has said it
     with dicom_errors("A DICOM report"):
         groups = [
             _group(number, segment, measured, segmentation, headers, source, algorithm)
