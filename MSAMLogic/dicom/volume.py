@@ -104,12 +104,12 @@ def _stored(frames: list[Frame]) -> Iterator[NDArray[Any]]:
             stored = pixel_array(frame.path, index=frame.number, raw=True)
         except MemoryError:
             raise
-        except Exception as error:  # decoders and parser raise what they like on damaged bytes
+        except Exception:  # decoders and parser raise what they like on damaged bytes
             raise ImageError(
                 f"Slice {k + 1} of {len(frames)} cannot be decoded: its pixels are damaged or end early, or "
                 f"are compressed in a way that is not supported ({_transfer_syntax(frame)}); copy the series "
                 "again, or have it exported uncompressed."
-            ) from error
+            ) from None  # what they say can quote the header
         if stored.shape != frame.size:
             raise ImageError(f"Slice {k + 1} of {len(frames)} has another size than its header says.")
         yield stored.astype(np.int64) if stored.dtype.kind in "iu" else stored

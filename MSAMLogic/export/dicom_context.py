@@ -109,7 +109,7 @@ def dicom_errors(what: str) -> Iterator[None]:
         raise ImageError(
             f"{what} cannot be made from this series, because its headers break the DICOM standard "
             f"({type(error).__name__}). Write .seg.nrrd, or correct the series."
-        ) from error
+        ) from None  # nor shown in a traceback
 
 
 def clean_headers(source: DicomSource, say: bool = True) -> list[Dataset]:
