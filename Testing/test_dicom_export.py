@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -393,6 +395,39 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(
             assert ((folder / name).read_bytes() if content else None) == content
             (folder / name).unlink(missing_ok=True)
             assert list(folder.iterdir()) == []
+
+
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+import SimpleITK as sitk
+from MSAMLogic.export import Algorithm, Segment, write_dicom_segmentation
+from MSAMLogic.reading import read_scan
+scan = read_scan(Path(sys.argv[1]))
+mask = sitk.GetImageFromArray(np.ones(scan.image.GetSize()[::-1], np.uint8))
+mask.CopyInformation(scan.image)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+try:
+    write_dicom_segmentation(Path(sys.argv[2]), [Segment(mask)], scan.source, Algorithm("test", "1"))
+except OSError as error:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX systems can")
+def test_a_full_disk_costs_no_old_file(tmp_path: Path) -> None:
+    stored(tmp_path)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "seg.dcm").write_bytes(b"old")
+    command = [sys.executable, "-c", _FULL_DISK, str(tmp_path / "source"), str(folder / "seg.dcm")]
+    result = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "refused\n"
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("seg.dcm", b"old")]
 
 
 # Reports

@@ -71,13 +71,17 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def find_series(path: Path) -> list[Series]:
-    """Return the series of a folder and its sub-folders, or of one file.
+def find_series(place: Path | Sequence[Path]) -> list[Series]:
+    """Return the series of a folder and its sub-folders, of one file, or of given files.
 
     Raises:
         ImageError: when a file starts as DICOM but its header cannot be read.
     """
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    if isinstance(place, Path):
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        what = f"'{place.name}'"
+    else:
+        files, what = list(place), "The series"
     headers: dict[str, list[tuple[Path, Dataset]]] = {}
     damaged = 0
     with quiet():
@@ -96,7 +100,7 @@ def find_series(path: Path) -> list[Series]:
         if damaged:
             # Which series they belong to is unknown, so any of them could lack slices.
             raise ImageError(
-                f"'{path.name}' cannot be read: {damaged} of its DICOM "
+                f"{what} cannot be read: {damaged} of its DICOM "
                 f"{'file is' if damaged == 1 else 'files are'} damaged, or not as the standard says "
                 "(PS3.10); copy the series again."
             )

@@ -76,22 +76,20 @@ def _decode(frames: list[Frame]) -> NDArray[Any]:
     """Return real values (k, j, i) of ordered frames."""
     scales = {v for frame in frames for v in (frame.slope, frame.intercept)}
     whole = all(v.is_integer() and abs(v) < _MOST for v in scales)
-    volume: NDArray[Any] | None = None
+    volume: NDArray[Any] = np.zeros((len(frames), *frames[0].size), np.int16 if whole else np.float32)
     for k, (frame, stored) in enumerate(zip(frames, _stored(frames), strict=True)):
-        whole = whole and stored.dtype.kind in "iu"
-        if volume is None:
-            volume = np.zeros((len(frames), *frame.size), np.int32 if whole else np.float32)
-        if whole:
+        if whole and stored.dtype.kind in "iu":
             values = stored * int(frame.slope) + int(frame.intercept)
         else:
-            volume = volume.astype(np.float32, copy=False)
             values = stored * frame.slope + frame.intercept
-        if not max(abs(float(values.min())), abs(float(values.max()))) < _MOST:
+        least, most = float(values.min()), float(values.max())
+        if not -_MOST < least <= most < _MOST:
             raise ImageError("The series has values of more than 32 bits, which is not supported.")
+        if values.dtype.kind == "f":
+            volume = volume.astype(np.float32, copy=False)
+        elif volume.dtype == np.int16 and not -(2**15) <= least <= most < 2**15:
+            volume = volume.astype(np.int32)
         volume[k] = values
-    assert volume is not None
-    if whole and volume.min() >= -(2**15) and volume.max() < 2**15:
-        return volume.astype(np.int16)
     return volume
 
 
