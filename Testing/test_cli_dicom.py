@@ -141,6 +141,19 @@ def test_what_the_user_should_know_of_a_scan_is_said(scan: Path) -> None:
     assert result.stderr.startswith("msam: 1 slice is there twice")
 
 
+def test_a_lesion_is_found_where_it_is_under_a_tilted_gantry(loaded: list[str], tmp_path: Path) -> None:
+    tilt = np.eye(3)
+    tilt[1, 2] = np.tan(np.deg2rad(20))
+    tilt[:, 2] /= np.linalg.norm(tilt[:, 2])
+    direction = tuple(tilt.ravel().tolist())
+    write_series(
+        tmp_path / "scan", balls(centres=[CENTRE], origin=(-32, 8, 38.5), direction=direction, **OPTIONS)
+    )
+    result = segment(tmp_path / "scan", "out.dcm", "--measurements", "table.csv")
+    assert result.exit_code == 0 and "tilted by 20.0 degrees" in result.stderr
+    assert np.linalg.norm(by_pydicom(Path("out.dcm"))[1].mean(axis=0) - CENTRE) < 0.5
+
+
 # Series
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from readers import (
     by_pydicom,
     points_of,
     problems_of,
+    program,
 )
 
 from MSAMLogic import __version__
@@ -35,7 +37,7 @@ from MSAMLogic.export import (
     write_measurement_table,
 )
 from MSAMLogic.export.terminology import REGIONS, TYPES
-from MSAMLogic.measurements import measure
+from MSAMLogic.measurements import LesionMeasurements, measure
 from MSAMLogic.reading import Scan, read_scan
 
 ALGORITHM = Algorithm("M-SAM compact", "3d7a40471390")
@@ -495,6 +497,7 @@ def test_a_report_holds_the_measurements_and_refers_to_the_segmentation(tmp_path
             (name, "Minimum"): (pytest.approx(expected.minimum), unit),
             (name, "Maximum"): (pytest.approx(expected.maximum), unit),
         }
+    assert_dcmqi_reads(tmp_path, segments, measured)
     assert report.StudyInstanceUID == segmentation.StudyInstanceUID
     assert report.PatientID == PATIENT["PatientID"]
     assert (report.SeriesNumber, report.SeriesDescription) == (1008, "Lesion measurements")
@@ -505,6 +508,23 @@ def test_a_report_holds_the_measurements_and_refers_to_the_segmentation(tmp_path
         for item in series.ReferencedSOPSequence
     }
     assert segmentation.SOPInstanceUID in evidence
+
+
+def assert_dcmqi_reads(folder: Path, segments: list[Segment], measured: list[LesionMeasurements]) -> None:
+    """Compare the size of each lesion with what dcmqi's tid1500reader makes of the report."""
+    command = [program("tid1500reader", "PyPI package dcmqi"), "--inputDICOM", str(folder / "sr.dcm")]
+    command += ["--outputMetadata", str(folder / "sr.json")]
+    subprocess.run(command, capture_output=True, check=True)
+    groups = json.loads((folder / "sr.json").read_text())["Measurements"]
+    for number, (group, segment, expected) in enumerate(
+        zip(groups, segments, measured, strict=True), start=1
+    ):
+        assert (group["ReferencedSegment"], group["TrackingIdentifier"]) == (number, segment.name)
+        assert group["Finding"]["CodeValue"] == segment.type.value
+        values = {item["quantity"]["CodeMeaning"]: float(item["value"]) for item in group["measurementItems"]}
+        assert values["Volume"] == pytest.approx(expected.volume_ml * 1000)
+        assert values["Long axis"] == pytest.approx(expected.diameters["axial"].long_mm)
+        assert values["Short axis"] == pytest.approx(expected.diameters["axial"].short_mm)
 
 
 def test_a_report_of_other_segments_is_refused(tmp_path: Path) -> None:
@@ -538,4 +558,4 @@ def test_a_table_has_a_row_for_each_lesion(tmp_path: Path) -> None:
             assert float(row[f"{plane}_long_mm"]) == pytest.approx(diameters.long_mm, abs=0.005)
             assert float(row[f"{plane}_short_mm"]) == pytest.approx(diameters.short_mm, abs=0.005)
             assert int(row[f"{plane}_slice"]) == diameters.slice_index
-    assert not any(value in (tmp_path / "table.csv").read_text() for value in PATIENT.values())
+    assert not any(value in (tmp_path / "table.csv").read_text("utf-8") for value in PATIENT.values())

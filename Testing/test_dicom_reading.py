@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from dicom_files import PATIENT, uid, write_enhanced, write_series
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images import AXIAL, CORONAL, SAGITTAL, oblique
-from pydicom import dcmread
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 from pydicom.uid import (
     JPEGLSLossless,
@@ -226,7 +228,7 @@ def test_several_series_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
     for number, entry in enumerate(listed, start=1):
         name = "1" if entry.uid == uid("series", "1") else "2"
         for wanted in (str(number), entry.uid):
-            assert choose_series(listed, wanted, "scan") == entry
+            assert choose_series(listed, wanted, tmp_path / "scan") == entry
             assert_same(read_image(tmp_path / "scan", wanted), scans[name])
     assert {(entry.modality, entry.number) for entry in listed} == {("CT", 7), ("MR", 7)}
     for wrong in ("0", "3", "1.2.3", "first"):
@@ -308,6 +310,26 @@ def test_other_kinds_of_dicom_files_are_left_aside(tmp_path: Path, data_folder: 
     assert_same(scan.image, reader.Execute())
 
 
+def test_a_file_that_is_no_image_is_said_to_be_none(tmp_path: Path, data_folder: Path) -> None:
+    contours = data_folder / "dicom" / "STS_008_CT" / "mask" / "RS.dcm"
+    with pytest.raises(ImageError, match=r"The file 'RS\.dcm' holds no DICOM series of images"):
+        read_image(contours)
+    # Some programs leave out the beginning that the standard asks for.
+    write_series(tmp_path / "scan", a_scan())
+    (tmp_path / "scan" / "RS.dcm").write_bytes(bare(contours))
+    assert_same(read_image(tmp_path / "scan"), a_scan())
+    (tmp_path / "scan" / "slice.dcm").write_bytes(bare(next((tmp_path / "scan").iterdir())))
+    assert "1 of its DICOM file is damaged, or not as the standard says" in refusal(tmp_path / "scan")
+
+
+def bare(path: Path) -> bytes:
+    """Return a file without preamble and file meta information."""
+    content = io.BytesIO()
+    file = dcmread(path)
+    dcmwrite(content, Dataset(file), implicit_vr=True, little_endian=True)
+    return content.getvalue()
+
+
 # Enhanced multi-frame
 
 
@@ -385,6 +407,32 @@ def test_slices_that_gdcm_compressed_are_unpacked(tmp_path: Path, option: str, s
         assert writer.Write()
         assert str(dcmread(path).file_meta.TransferSyntaxUID).endswith(syntax)
     assert_same(read_image(tmp_path / "scan"), scan)
+
+
+REAL_FILES = [
+    "693_J2KI.dcm",
+    "CT_small.dcm",
+    "J2K_pixelrep_mismatch.dcm",
+    "MR_small.dcm",
+    "MR_small_RLE.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_small_implicit.dcm",
+    "MR_small_jp2klossless.dcm",
+    "MR_small_jpeg_ls_lossless.dcm",
+    "MR_small_padded.dcm",
+]
+
+
+@pytest.mark.parametrize("name", REAL_FILES)
+def test_files_of_real_scanners_are_read_as_gdcm_reads_them(name: str) -> None:
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip("this pydicom comes without its test files")
+    image, expected = read_image(Path(str(path))), sitk.ReadImage(str(path))
+    assert np.array_equal(sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(expected))
+    assert image.GetSpacing()[:2] == pytest.approx(expected.GetSpacing()[:2])
+    assert image.GetOrigin() == pytest.approx(expected.GetOrigin())
+    assert image.GetDirection() == pytest.approx(expected.GetDirection(), abs=1e-5)
 
 
 def test_a_compression_that_is_not_known_is_named(tmp_path: Path) -> None:

@@ -90,7 +90,8 @@ def find_series(place: Path | Sequence[Path]) -> list[Series]:
                 continue
             if not is_dicom_file(file):
                 # A slice that lost its beginning would otherwise be missed without a word.
-                damaged += file.suffix.lower() in _SUFFIXES
+                if file.suffix.lower() in _SUFFIXES:
+                    damaged += not _is_other_than_image(file)
                 continue
             header = _read_header(file)
             if header is None or _is_cut_off(header):
@@ -108,25 +109,26 @@ def find_series(place: Path | Sequence[Path]) -> list[Series]:
     return sorted(found, key=lambda s: (s.number is None, s.number or 0, s.uid))
 
 
-def choose_series(series: Sequence[Series], wanted: str | None, folder: str) -> Series:
+def choose_series(series: Sequence[Series], wanted: str | None, place: Path) -> Series:
     """Return one of the series that a folder holds.
 
     Args:
         series: as :func:`find_series` lists them.
         wanted: a place in that list, from 1, or a Series Instance UID; ``None`` takes the only one.
-        folder: the folder's name, for messages.
+        place: the folder or file, for messages.
 
     Raises:
         ImageError: when there is none, more than one fits, or the one cannot be read as a volume.
     """
+    what = f"The {'file' if place.is_file() else 'folder'} '{place.name}'"
     if not series:
-        raise ImageError(f"The folder '{folder}' holds no DICOM series; give a folder with exactly one.")
+        raise ImageError(f"{what} holds no DICOM series of images; give a folder with exactly one.")
     if wanted is None:
         candidates = [s for s in series if not s.problem] or list(series)
         if len(candidates) > 1:
             listed = "; ".join(f"{n}: {s.modality}, {s.size}" for n, s in enumerate(series, start=1))
             raise ImageError(
-                f"The folder '{folder}' holds {len(series)} DICOM series ({listed}); give a folder "
+                f"{what} holds {len(series)} DICOM series ({listed}); give a folder "
                 "with exactly one, or choose with --series (listed by: msam series)."
             )
         chosen = candidates[0]
@@ -139,20 +141,29 @@ def choose_series(series: Sequence[Series], wanted: str | None, folder: str) -> 
         candidates = [s for s in series if s.uid == wanted]
         if len(candidates) != 1:
             why = "several volumes; choose by number" if candidates else "no such series; choose"
-            raise ImageError(f"The folder '{folder}' holds {why} from 1 to {len(series)} (see: msam series).")
+            raise ImageError(f"{what} holds {why} from 1 to {len(series)} (see: msam series).")
         chosen = candidates[0]
     if chosen.problem:
-        raise ImageError(f"The series in '{folder}' cannot be read as a volume: {chosen.problem}.")
+        raise ImageError(f"The series in '{place.name}' cannot be read as a volume: {chosen.problem}.")
     return chosen
 
 
-def _read_header(path: Path) -> Dataset | None:
+def _read_header(path: Path, force: bool = False) -> Dataset | None:
     from pydicom import dcmread
 
     try:
-        return dcmread(path, stop_before_pixels=True)
+        return dcmread(path, stop_before_pixels=True, force=force)
     except Exception:  # whatever damaged bytes lead the parser to
         return None
+
+
+def _is_other_than_image(path: Path) -> bool:
+    """Whether a file without the beginning that the standard asks for is a plan, a report or the like."""
+    from pydicom.uid import UID
+
+    header = _read_header(path, force=True)
+    kind = "" if header is None else _text(header, "SOPClassUID")
+    return header is not None and bool(kind) and "Rows" not in header and "Image" not in UID(kind).name
 
 
 def _is_scan(header: Dataset) -> bool:
