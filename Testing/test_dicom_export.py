@@ -37,6 +37,7 @@ from MSAMLogic.export import (
     write_measurement_table,
 )
 from MSAMLogic.export.terminology import REGIONS, TYPES
+from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.measurements import LesionMeasurements, measure
 from MSAMLogic.reading import Scan, read_scan
 
@@ -256,7 +257,41 @@ def test_a_name_in_another_script_keeps_its_letters(tmp_path: Path) -> None:
     assert problems_of(tmp_path / "out.dcm") == []
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_enhanced_file_that_other_software_made_is_a_source_too(tmp_path: Path, data_folder: Path) -> None:
+    from highdicom.legacy import LegacyConvertedEnhancedCTImage
+
+    folder = data_folder / "dicom" / "STS_008_CT" / "image"
+    series = read_scan(folder)
+    converted = LegacyConvertedEnhancedCTImage(
+        [dcmread(path) for path in sorted(folder.iterdir())], uid("converted series"), 9, uid("converted"), 1
+    )
+    converted.save_as(tmp_path / "converted.dcm")
+    scan = read_scan(tmp_path / "converted.dcm")
+    assert np.array_equal(sitk.GetArrayFromImage(scan.image), sitk.GetArrayFromImage(series.image))
+    assert ImageGrid.of(scan.image).matches(ImageGrid.of(series.image))
+    array = np.zeros(scan.image.GetSize()[::-1], np.uint8)
+    array[20:30, 50:90, 40:70] = 1
+    mask = sitk.GetImageFromArray(array)
+    mask.CopyInformation(series.image)
+    write_dicom_segmentation(tmp_path / "out.dcm", [Segment(mask)], scan.source, ALGORITHM)
+    assert problems_of(tmp_path / "out.dcm") == []
+    assert_same_voxels(by_pydicom(tmp_path / "out.dcm")[1], points_of(mask))
+
+
 # What a source can lack
+
+
+def test_a_scan_in_several_enhanced_files_is_read_and_refused_as_a_source(tmp_path: Path) -> None:
+    def of_one_series(file: FileDataset) -> None:
+        file.SeriesInstanceUID = uid("halves")
+
+    for name, order in (("a", [0, 1, 2, 3]), ("b", [4, 5, 6, 7, 8])):
+        write_enhanced(tmp_path / "scan" / f"{name}.dcm", a_scan(), order=order, change=of_one_series)
+    scan = read_scan(tmp_path / "scan")
+    assert np.array_equal(sitk.GetArrayFromImage(scan.image), sitk.GetArrayFromImage(a_scan()))
+    with pytest.raises(ImageError, match=r"several multi-frame files.*\.seg\.nrrd"):
+        write(scan, tmp_path / "out.dcm")
 
 
 def test_a_scan_that_is_not_dicom_is_refused_and_nrrd_named(tmp_path: Path) -> None:

@@ -310,6 +310,7 @@ def test_other_kinds_of_dicom_files_are_left_aside(tmp_path: Path, data_folder: 
     assert_same(scan.image, reader.Execute())
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_file_that_is_no_image_is_said_to_be_none(tmp_path: Path, data_folder: Path) -> None:
     contours = data_folder / "dicom" / "STS_008_CT" / "mask" / "RS.dcm"
     with pytest.raises(ImageError, match=r"The file 'RS\.dcm' holds no DICOM series of images"):

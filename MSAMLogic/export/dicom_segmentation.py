@@ -80,6 +80,11 @@ def write_dicom_segmentation(
     source = require_dicom(source)
     if not segments:
         raise ImageError("There is no segment to write.")
+    if len(source.headers) > 1 and any("PerFrameFunctionalGroupsSequence" in h for h in source.headers):
+        raise ImageError(
+            "The scan lies in several multi-frame files, but a DICOM segmentation can refer to one only; "
+            "write .seg.nrrd."
+        )
     headers = clean_headers(source)
     for header in headers:
         if not header.get("SliceThickness"):  # of type 2 in images, of type 1 here
