@@ -268,7 +268,20 @@ def test_a_series_beside_screenshots_is_taken_and_said(tmp_path: Path) -> None:
     write_series(tmp_path / "scan" / "2", a_scan()[:, :, :1], series="2", change=flat)
     read = read_scan(tmp_path / "scan")
     assert_same(read.image, a_scan())
-    assert "1 more in the folder cannot be read as a volume" in read.notes[0]
+    assert "1 more in the folder with pictures that are no scans" in read.notes[0]
+
+
+@pytest.mark.parametrize("damage", ["a slice is gone", "a slice has no position"])
+def test_a_damaged_scan_is_not_passed_over_for_a_localiser(tmp_path: Path, damage: str) -> None:
+    def forget(k: int, file: FileDataset) -> None:
+        if k == 2 and damage == "a slice has no position":
+            del file.ImagePositionPatient
+
+    paths = write_series(tmp_path / "scan" / "1", a_scan(), series="1", change=forget)
+    write_series(tmp_path / "scan" / "2", a_scan()[:, :, :3], series="2")
+    if damage == "a slice is gone":
+        paths[2].unlink()
+    assert "holds 2 DICOM series" in refusal(tmp_path / "scan")
 
 
 def test_localisers_in_several_directions_are_volumes_of_their_own(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Series:
         modality: for example "CT", or :data:`UNKNOWN`.
         description: Series Description; can hold what a person typed, so it is for the screen only.
         part: what sets this volume apart within its series; empty where it is the only one.
-        frames: the slices, in no particular order.
+        frames: the slices, in no particular order; empty where none has a place in the patient.
         notes: what the user should know.
         problem: why it cannot be read as a volume; empty where it can.
     """
@@ -124,7 +124,8 @@ def choose_series(series: Sequence[Series], wanted: str | None, place: Path) -> 
     if not series:
         raise ImageError(f"{what} holds no DICOM series of images; give a folder with exactly one.")
     if wanted is None:
-        candidates = [s for s in series if not s.problem] or list(series)
+        # A screenshot or a report's picture is no choice; a scan with a slice missing is one.
+        candidates = [s for s in series if s.frames] or list(series)
         if len(candidates) > 1:
             listed = "; ".join(f"{n}: {s.modality}, {s.size}" for n, s in enumerate(series, start=1))
             raise ImageError(
@@ -133,7 +134,7 @@ def choose_series(series: Sequence[Series], wanted: str | None, place: Path) -> 
             )
         chosen = candidates[0]
         if len(series) > 1:
-            skipped = f"{len(series) - 1} more in the folder cannot be read as a volume and were left aside."
+            skipped = f"{len(series) - 1} more in the folder with pictures that are no scans: left aside."
             chosen = replace(chosen, notes=(*chosen.notes, skipped))
     elif wanted.isdecimal() and 1 <= int(wanted) <= len(series):
         chosen = series[int(wanted) - 1]
@@ -203,11 +204,14 @@ def _volumes(uid: str, members: Iterable[tuple[Path, Dataset]]) -> list[Series]:
         description=_text(header, "SeriesDescription"),
     )
     frames: list[Frame] = []
+    problems: list[str] = []
     for path, each in members:
         try:
             frames += frames_of(each, path)
         except ImageError as error:
-            return [replace(series, problem=str(error))]
+            problems.append(str(error))
+    if problems:
+        return [replace(series, frames=tuple(frames), problem=problems[0])]
     frames, notes = _without_copies(frames)
     series = replace(series, notes=tuple(notes))
     groups = _alike(frames)
