@@ -107,8 +107,8 @@ def dicom_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # neither library says what it raises
         raise ImageError(
-            f"{what} cannot be made from this series, because its headers break the DICOM standard "
-            f"({type(error).__name__}). Write .seg.nrrd, or correct the series."
+            f"{what} cannot be made from this series, probably because its headers break the DICOM "
+            f"standard ({type(error).__name__}). Write .seg.nrrd, or correct the series."
         ) from None  # nor shown in a traceback
 
 

@@ -174,9 +174,9 @@ def _segmentation(
             slice_thickness=_between(source),
             spacing_between_slices=_between(source),
         ),
-        specific_character_set=UTF_8,
         **software(),
     )
+    data_set.SpecificCharacterSet = UTF_8
     measures = data_set.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     # highdicom works this out from the slices with a segment, which may be a single one.
     measures.SpacingBetweenSlices = _between(source)

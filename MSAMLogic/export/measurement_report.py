@@ -114,7 +114,7 @@ def _report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return Comprehensive3DSR(
+    report = Comprehensive3DSR(
         evidence=[segmentation, *headers],
         content=content[0],
         series_instance_uid=UID(),
@@ -123,9 +123,10 @@ def _report(
         instance_number=1,
         is_complete=True,
         series_description=one_line(series_description),
-        specific_character_set=UTF_8,
         **software(),
     )
+    report.SpecificCharacterSet = UTF_8
+    return report
 
 
 def _group(
