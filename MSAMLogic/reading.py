@@ -83,7 +83,7 @@ def read_scan(path: Path, series: str | None = None) -> Scan:
 def _read_dicom(path: Path, series: str | None) -> Scan:
     from MSAMLogic.dicom import choose_series, find_series, read_series
 
-    return Scan(*read_series(choose_series(find_series(path), series, path.name)))
+    return Scan(*read_series(choose_series(find_series(path), series, path)))
 
 
 def _check_whole(path: Path) -> None:

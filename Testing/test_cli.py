@@ -381,11 +381,14 @@ def test_a_wrong_training_configuration_is_one_line(msam: Runs) -> None:
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ((), ["segment", "models", "download", "train", "--version", "not a medical device"]),
+        ((), ["segment", "export", "series", "models", "download", "train", "--version", "medical device"]),
         (
             ("segment",),
             ["--click", "R,A,S", "--lps", "--start", "--model", "--device", "--name", "-o", ".seg.nrrd"],
         ),
+        (("segment",), [".dcm", "--series", "--region", "--type", "--report", "--measurements"]),
+        (("export",), [".seg.nrrd", "--scan", "--fractional", "--report", "--measurements", "--model"]),
+        (("series",), ["--series", "A folder with DICOM files"]),
         (("models",), ["whether their weights are on this computer"]),
         (("download",), ["A name that 'msam models' lists", "cache folder"]),
         (("train",), ["configs/default.yaml", "go on with a run that was stopped"]),

@@ -1,87 +1,34 @@
-"""DICOM segmentations, reports and tables: what they say, to whom they refer, and what is refused."""
+"""DICOM segmentations: what they say, to whom they refer, and what is refused."""
 
 from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from dicom_files import PATIENT, uid, write_enhanced, write_series
+from dicom_files import PATIENT, uid, write_enhanced
+from dicom_lesions import ALGORITHM, KINDS, SIZE, a_scan, box, segments_of, stored, write
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileDataset
-from readers import (
-    assert_same_voxels,
-    by_dcmqi,
-    by_highdicom,
-    by_pydicom,
-    points_of,
-    problems_of,
-)
+from readers import assert_same_voxels, by_dcmqi, by_highdicom, by_pydicom, points_of, problems_of
 
 from MSAMLogic import __version__
 from MSAMLogic.errors import ImageError
 from MSAMLogic.export import (
-    Algorithm,
     Segment,
     write_dicom_segmentation,
     write_measurement_report,
     write_measurement_table,
 )
-from MSAMLogic.export.terminology import REGIONS, TYPES
+from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.measurements import measure
-from MSAMLogic.reading import Scan, read_scan
-
-ALGORITHM = Algorithm("M-SAM compact", "3d7a40471390")
-SIZE = (20, 16, 9)
-
-Change = Callable[[int, FileDataset], None]
-
-
-def a_scan() -> sitk.Image:
-    values = np.random.default_rng(5).integers(-1000, 1000, SIZE[::-1]).astype(np.int16)
-    scan = sitk.GetImageFromArray(values)
-    scan.SetSpacing((0.5, 0.75, 2.5))
-    scan.SetOrigin((-101.5, 60.25, 1200.125))
-    return scan
-
-
-def stored(folder: Path, kind: str = "CT", change: Change | None = None) -> Scan:
-    """Write a scan and read it: kind is "CT", "MR", "enhanced CT" or "enhanced MR"."""
-    if kind.startswith("enhanced"):
-        path = folder / "source" / "scan.dcm"
-        write_enhanced(path, a_scan(), kind[-2:], order=[2, 0, 1, 5, 4, 3, 8, 7, 6])
-        return read_scan(path)
-    write_series(folder / "source", a_scan(), modality=kind, change=change)
-    return read_scan(folder / "source")
-
-
-def box(scan: Scan, start: tuple[int, int, int], stop: tuple[int, int, int]) -> sitk.Image:
-    array = np.zeros(SIZE[::-1], np.uint8)
-    array[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))[::-1]] = 1
-    mask = sitk.GetImageFromArray(array)
-    mask.CopyInformation(scan.image)
-    return mask
-
-
-def segments_of(scan: Scan) -> list[Segment]:
-    """Return two lesions that overlap."""
-    return [
-        Segment(box(scan, (3, 3, 2), (12, 9, 6)), "Primary", (0.9, 0.4, 0.3), region=REGIONS["lung"]),
-        Segment(box(scan, (8, 5, 4), (17, 12, 8)), "Necrosis", (0.0, 0.5, 1.0), type=TYPES["necrosis"]),
-    ]
-
-
-def write(scan: Scan, path: Path, **options: Any) -> Dataset:
-    return write_dicom_segmentation(path, segments_of(scan), scan.source, ALGORITHM, **options)
-
-
-KINDS = ["CT", "MR", "enhanced CT", "enhanced MR"]
-
+from MSAMLogic.reading import read_scan
 
 # DICOM segmentation
 
@@ -252,7 +199,41 @@ def test_a_name_in_another_script_keeps_its_letters(tmp_path: Path) -> None:
     assert problems_of(tmp_path / "out.dcm") == []
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_enhanced_file_that_other_software_made_is_a_source_too(tmp_path: Path, data_folder: Path) -> None:
+    from highdicom.legacy import LegacyConvertedEnhancedCTImage
+
+    folder = data_folder / "dicom" / "STS_008_CT" / "image"
+    series = read_scan(folder)
+    converted = LegacyConvertedEnhancedCTImage(
+        [dcmread(path) for path in sorted(folder.iterdir())], uid("converted series"), 9, uid("converted"), 1
+    )
+    converted.save_as(tmp_path / "converted.dcm")
+    scan = read_scan(tmp_path / "converted.dcm")
+    assert np.array_equal(sitk.GetArrayFromImage(scan.image), sitk.GetArrayFromImage(series.image))
+    assert ImageGrid.of(scan.image).matches(ImageGrid.of(series.image))
+    array = np.zeros(scan.image.GetSize()[::-1], np.uint8)
+    array[20:30, 50:90, 40:70] = 1
+    mask = sitk.GetImageFromArray(array)
+    mask.CopyInformation(series.image)
+    write_dicom_segmentation(tmp_path / "out.dcm", [Segment(mask)], scan.source, ALGORITHM)
+    assert problems_of(tmp_path / "out.dcm") == []
+    assert_same_voxels(by_pydicom(tmp_path / "out.dcm")[1], points_of(mask))
+
+
 # What a source can lack
+
+
+def test_a_scan_in_several_enhanced_files_is_read_and_refused_as_a_source(tmp_path: Path) -> None:
+    def of_one_series(file: FileDataset) -> None:
+        file.SeriesInstanceUID = uid("halves")
+
+    for name, order in (("a", [0, 1, 2, 3]), ("b", [4, 5, 6, 7, 8])):
+        write_enhanced(tmp_path / "scan" / f"{name}.dcm", a_scan(), order=order, change=of_one_series)
+    scan = read_scan(tmp_path / "scan")
+    assert np.array_equal(sitk.GetArrayFromImage(scan.image), sitk.GetArrayFromImage(a_scan()))
+    with pytest.raises(ImageError, match=r"several multi-frame files.*\.seg\.nrrd"):
+        write(scan, tmp_path / "out.dcm")
 
 
 def test_a_scan_that_is_not_dicom_is_refused_and_nrrd_named(tmp_path: Path) -> None:
@@ -395,112 +376,34 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(
             assert list(folder.iterdir()) == []
 
 
-# Reports
+_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+import SimpleITK as sitk
+from MSAMLogic.export import Algorithm, Segment, write_dicom_segmentation
+from MSAMLogic.reading import read_scan
+scan = read_scan(Path(sys.argv[1]))
+mask = sitk.GetImageFromArray(np.ones(scan.image.GetSize()[::-1], np.uint8))
+mask.CopyInformation(scan.image)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2048, resource.RLIM_INFINITY))
+try:
+    write_dicom_segmentation(Path(sys.argv[2]), [Segment(mask)], scan.source, Algorithm("test", "1"))
+except OSError as error:
+    print("refused")
+"""
 
 
-def numbers_in(report: Dataset) -> dict[tuple[str, str], tuple[float, str]]:
-    """Return value and unit of each measurement, by its name and how it was derived."""
-    found = {}
-
-    def walk(items: Any) -> None:
-        for item in items:
-            if item.ValueType == "NUM":
-                parts = item.get("ContentSequence", [])
-                derivation = [p.ConceptCodeSequence[0].CodeMeaning for p in parts if p.ValueType == "CODE"]
-                (value,) = item.MeasuredValueSequence
-                unit = value.MeasurementUnitsCodeSequence[0].CodeValue
-                name = item.ConceptNameCodeSequence[0].CodeMeaning
-                found[name, "".join(derivation)] = (float(value.NumericValue), unit)
-            walk(item.get("ContentSequence", []))
-
-    walk(report.ContentSequence)
-    return found
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_report_holds_the_measurements_and_refers_to_the_segmentation(tmp_path: Path, kind: str) -> None:
-    from highdicom.sr import srread
-
-    scan = stored(tmp_path, kind)
-    segments = segments_of(scan)
-    measured = [measure(scan.image, segment.mask) for segment in segments]
-    segmentation = write(scan, tmp_path / "seg.dcm")
-    write_measurement_report(tmp_path / "sr.dcm", segments, measured, segmentation, scan.source, ALGORITHM)
-    assert problems_of(tmp_path / "sr.dcm") == []
-    report = srread(tmp_path / "sr.dcm")
-    assert report.content.get_planar_roi_measurement_groups() == []
-    groups = report.content.get_volumetric_roi_measurement_groups()
-    for number, (group, segment, expected) in enumerate(
-        zip(groups, segments, measured, strict=True), start=1
-    ):
-        (reference,) = (
-            item.ReferencedSOPSequence[0]
-            for item in group[0].ContentSequence
-            if item.ValueType == "IMAGE" and item.name.meaning == "Referenced Segment"
-        )
-        assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
-        assert reference.ReferencedSegmentNumber == number
-        assert group.tracking_uid == segmentation.SegmentSequence[number - 1].TrackingUID
-        assert group.tracking_identifier == segment.name
-        assert group.finding_type.value == segment.type.value
-        sites = [site.value.value for site in group.finding_sites]
-        assert sites == ([segment.region.value] if segment.region else [])
-        values = {
-            (m.name.meaning, m.derivation.meaning if m.derivation else ""): (m.value, m.unit.value)
-            for m in group.get_measurements()
-        }
-        name, unit = ("Attenuation Coefficient", "[hnsf'U]") if "CT" in kind else ("MR signal intensity", "1")
-        axial = expected.diameters["axial"]
-        assert values == {
-            ("Volume", ""): (pytest.approx(expected.volume_ml * 1000), "mm3"),
-            ("Long axis", ""): (pytest.approx(axial.long_mm), "mm"),
-            ("Short axis", ""): (pytest.approx(axial.short_mm), "mm"),
-            (name, "Mean"): (pytest.approx(expected.mean), unit),
-            (name, "Standard Deviation"): (pytest.approx(expected.standard_deviation), unit),
-            (name, "Minimum"): (pytest.approx(expected.minimum), unit),
-            (name, "Maximum"): (pytest.approx(expected.maximum), unit),
-        }
-    assert report.StudyInstanceUID == segmentation.StudyInstanceUID
-    assert report.PatientID == PATIENT["PatientID"]
-    assert (report.SeriesNumber, report.SeriesDescription) == (1008, "Lesion measurements")
-    evidence = {
-        item.ReferencedSOPInstanceUID
-        for study in report.CurrentRequestedProcedureEvidenceSequence
-        for series in study.ReferencedSeriesSequence
-        for item in series.ReferencedSOPSequence
-    }
-    assert segmentation.SOPInstanceUID in evidence
-
-
-def test_a_report_of_other_segments_is_refused(tmp_path: Path) -> None:
-    scan = stored(tmp_path)
-    segmentation = write(scan, tmp_path / "seg.dcm")
-    segment = segments_of(scan)[0]
-    measured = measure(scan.image, segment.mask)
-    with pytest.raises(ImageError, match="one measurement for each segment"):
-        write_measurement_report(
-            tmp_path / "sr.dcm", [segment], [measured], segmentation, scan.source, ALGORITHM
-        )
-    assert not (tmp_path / "sr.dcm").exists()
-
-
-# Tables
-
-
-def test_a_table_has_a_row_for_each_lesion(tmp_path: Path) -> None:
-    scan = stored(tmp_path)
-    measured = [measure(scan.image, segment.mask) for segment in segments_of(scan)]
-    write_measurement_table(tmp_path / "table.csv", ["Primary", 'Läsion, "2"'], measured)
-    with (tmp_path / "table.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["segment"] for row in rows] == ["Primary", 'Läsion, "2"']
-    for row, expected in zip(rows, measured, strict=True):
-        assert float(row["volume_ml"]) == pytest.approx(expected.volume_ml, rel=1e-5)
-        assert int(row["voxel_count"]) == expected.voxel_count
-        for name in ("mean", "standard_deviation", "minimum", "maximum"):
-            assert float(row[name]) == pytest.approx(getattr(expected, name), rel=1e-5)
-        for plane, diameters in expected.diameters.items():
-            assert float(row[f"{plane}_long_mm"]) == pytest.approx(diameters.long_mm, abs=0.005)
-            assert float(row[f"{plane}_short_mm"]) == pytest.approx(diameters.short_mm, abs=0.005)
-            assert int(row[f"{plane}_slice"]) == diameters.slice_index
-    assert not any(value in (tmp_path / "table.csv").read_text() for value in PATIENT.values())
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files as POSIX systems can")
+def test_a_full_disk_costs_no_old_file(tmp_path: Path) -> None:
+    stored(tmp_path)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "seg.dcm").write_bytes(b"old")
+    command = [sys.executable, "-c", _FULL_DISK, str(tmp_path / "source"), str(folder / "seg.dcm")]
+    result = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "refused\n"
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("seg.dcm", b"old")]

@@ -59,6 +59,7 @@ class Frame:
         thickness: millimetres between slices, as the header says; ``None`` when it does not.
         slope: from stored to real values (PS3.3 C.11.1).
         intercept: likewise.
+        scaled: whether the header says slope and intercept, which else are 1 and 0.
         traits: names and values that can tell it apart from another frame at the same place.
     """
 
@@ -72,6 +73,7 @@ class Frame:
     thickness: float | None
     slope: float
     intercept: float
+    scaled: bool
     traits: tuple[tuple[str, str], ...]
 
 
@@ -132,9 +134,9 @@ def _frame(
     row, column = numbers("PixelMeasuresSequence", "PixelSpacing", 2)
     if row <= 0 or column <= 0:
         raise ImageError("Pixel Spacing is not above 0")
-    slope = number_or("PixelValueTransformationSequence", "RescaleSlope", 1.0)
-    intercept = number_or("PixelValueTransformationSequence", "RescaleIntercept", 0.0)
-    if not slope or intercept is None:
+    slope = number_or("PixelValueTransformationSequence", "RescaleSlope", None)
+    intercept = number_or("PixelValueTransformationSequence", "RescaleIntercept", None)
+    if slope == 0:
         raise ImageError("Rescale Slope is 0")
     between = number_or("PixelMeasuresSequence", "SpacingBetweenSlices", None)
     thickness = between or number_or("PixelMeasuresSequence", "SliceThickness", None)
@@ -147,8 +149,9 @@ def _frame(
         spacing=(row, column),
         size=(_whole_number(header, "Rows"), _whole_number(header, "Columns")),
         thickness=abs(thickness) if thickness else None,
-        slope=slope,
-        intercept=intercept,
+        slope=1.0 if slope is None else slope,
+        intercept=0.0 if intercept is None else intercept,
+        scaled=slope is not None and intercept is not None,
         traits=tuple(found.items()),
     )
 

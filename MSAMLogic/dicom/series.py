@@ -22,6 +22,7 @@ _SUFFIXES = (".dcm", ".ima")
 # Images on grids of their own that are no scans: segmentations and dose.
 _NO_SCANS = ("1.2.840.10008.5.1.4.1.1.66.", "1.2.840.10008.5.1.4.1.1.481.")
 _SAME_PLACE_MM = 0.01
+UNKNOWN = "?"
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Series:
     Attributes:
         uid: Series Instance UID.
         number: Series Number, ``None`` where there is none.
-        modality: for example "CT".
+        modality: for example "CT", or :data:`UNKNOWN`.
         description: Series Description; can hold what a person typed, so it is for the screen only.
         part: what sets this volume apart within its series; empty where it is the only one.
-        frames: the slices, in no particular order.
+        frames: the slices, in no particular order; empty where none has a place in the patient.
         notes: what the user should know.
         problem: why it cannot be read as a volume; empty where it can.
     """
@@ -70,13 +71,17 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def find_series(path: Path) -> list[Series]:
-    """Return the series of a folder and its sub-folders, or of one file.
+def find_series(place: Path | Sequence[Path]) -> list[Series]:
+    """Return the series of a folder and its sub-folders, of one file, or of given files.
 
     Raises:
         ImageError: when a file starts as DICOM but its header cannot be read.
     """
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    if isinstance(place, Path):
+        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        what = f"'{place.name}'"
+    else:
+        files, what = list(place), "The series"
     headers: dict[str, list[tuple[Path, Dataset]]] = {}
     damaged = 0
     with quiet():
@@ -85,7 +90,8 @@ def find_series(path: Path) -> list[Series]:
                 continue
             if not is_dicom_file(file):
                 # A slice that lost its beginning would otherwise be missed without a word.
-                damaged += file.suffix.lower() in _SUFFIXES
+                if file.suffix.lower() in _SUFFIXES:
+                    damaged += not _is_other_than_image(file)
                 continue
             header = _read_header(file)
             if header is None or _is_cut_off(header):
@@ -95,7 +101,7 @@ def find_series(path: Path) -> list[Series]:
         if damaged:
             # Which series they belong to is unknown, so any of them could lack slices.
             raise ImageError(
-                f"'{path.name}' cannot be read: {damaged} of its DICOM "
+                f"{what} cannot be read: {damaged} of its DICOM "
                 f"{'file is' if damaged == 1 else 'files are'} damaged, or not as the standard says "
                 "(PS3.10); copy the series again."
             )
@@ -103,30 +109,32 @@ def find_series(path: Path) -> list[Series]:
     return sorted(found, key=lambda s: (s.number is None, s.number or 0, s.uid))
 
 
-def choose_series(series: Sequence[Series], wanted: str | None, folder: str) -> Series:
+def choose_series(series: Sequence[Series], wanted: str | None, place: Path) -> Series:
     """Return one of the series that a folder holds.
 
     Args:
         series: as :func:`find_series` lists them.
         wanted: a place in that list, from 1, or a Series Instance UID; ``None`` takes the only one.
-        folder: the folder's name, for messages.
+        place: the folder or file, for messages.
 
     Raises:
         ImageError: when there is none, more than one fits, or the one cannot be read as a volume.
     """
+    what = f"The {'file' if place.is_file() else 'folder'} '{place.name}'"
     if not series:
-        raise ImageError(f"The folder '{folder}' holds no DICOM series; give a folder with exactly one.")
+        raise ImageError(f"{what} holds no DICOM series of images; give a folder with exactly one.")
     if wanted is None:
-        candidates = [s for s in series if not s.problem] or list(series)
+        # A screenshot or a report's picture is no choice; a scan with a slice missing is one.
+        candidates = [s for s in series if s.frames] or list(series)
         if len(candidates) > 1:
             listed = "; ".join(f"{n}: {s.modality}, {s.size}" for n, s in enumerate(series, start=1))
             raise ImageError(
-                f"The folder '{folder}' holds {len(series)} DICOM series ({listed}); give a folder "
+                f"{what} holds {len(series)} DICOM series ({listed}); give a folder "
                 "with exactly one, or choose with --series (listed by: msam series)."
             )
         chosen = candidates[0]
         if len(series) > 1:
-            skipped = f"{len(series) - 1} more in the folder cannot be read as a volume and were left aside."
+            skipped = f"{len(series) - 1} more in the folder with pictures that are no scans: left aside."
             chosen = replace(chosen, notes=(*chosen.notes, skipped))
     elif wanted.isdecimal() and 1 <= int(wanted) <= len(series):
         chosen = series[int(wanted) - 1]
@@ -134,20 +142,29 @@ def choose_series(series: Sequence[Series], wanted: str | None, folder: str) -> 
         candidates = [s for s in series if s.uid == wanted]
         if len(candidates) != 1:
             why = "several volumes; choose by number" if candidates else "no such series; choose"
-            raise ImageError(f"The folder '{folder}' holds {why} from 1 to {len(series)} (see: msam series).")
+            raise ImageError(f"{what} holds {why} from 1 to {len(series)} (see: msam series).")
         chosen = candidates[0]
     if chosen.problem:
-        raise ImageError(f"The series in '{folder}' cannot be read as a volume: {chosen.problem}.")
+        raise ImageError(f"The series in '{place.name}' cannot be read as a volume: {chosen.problem}.")
     return chosen
 
 
-def _read_header(path: Path) -> Dataset | None:
+def _read_header(path: Path, force: bool = False) -> Dataset | None:
     from pydicom import dcmread
 
     try:
-        return dcmread(path, stop_before_pixels=True)
+        return dcmread(path, stop_before_pixels=True, force=force)
     except Exception:  # whatever damaged bytes lead the parser to
         return None
+
+
+def _is_other_than_image(path: Path) -> bool:
+    """Whether a file without the beginning that the standard asks for is a plan, a report or the like."""
+    from pydicom.uid import UID
+
+    header = _read_header(path, force=True)
+    kind = "" if header is None else _text(header, "SOPClassUID")
+    return header is not None and bool(kind) and "Rows" not in header and "Image" not in UID(kind).name
 
 
 def _is_scan(header: Dataset) -> bool:
@@ -157,11 +174,14 @@ def _is_scan(header: Dataset) -> bool:
 
 def _is_cut_off(header: Dataset) -> bool:
     """Whether a file claims to be an image and ends before it says how large."""
+    if "Rows" in header:
+        return False
     try:
-        name = header.file_meta.MediaStorageSOPClassUID.name
-    except Exception:  # the file's own heading is damaged
+        kind = header.file_meta.MediaStorageSOPClassUID
+        # Within a few bytes the file says its kind twice; one that is cut in between says it once.
+        return bool("Image Storage" in kind.name or kind != header.SOPClassUID)
+    except Exception:  # not even that
         return True
-    return "Image Storage" in name and "Rows" not in header
 
 
 def _text(header: Dataset, keyword: str) -> str:
@@ -180,15 +200,18 @@ def _volumes(uid: str, members: Iterable[tuple[Path, Dataset]]) -> list[Series]:
     series = Series(
         uid=uid,
         number=int(number) if number.lstrip("-").isdecimal() else None,
-        modality=_text(header, "Modality") or "?",
+        modality=_text(header, "Modality") or UNKNOWN,
         description=_text(header, "SeriesDescription"),
     )
     frames: list[Frame] = []
+    problems: list[str] = []
     for path, each in members:
         try:
             frames += frames_of(each, path)
         except ImageError as error:
-            return [replace(series, problem=str(error))]
+            problems.append(str(error))
+    if problems:
+        return [replace(series, frames=tuple(frames), problem=problems[0])]
     frames, notes = _without_copies(frames)
     series = replace(series, notes=tuple(notes))
     groups = _alike(frames)

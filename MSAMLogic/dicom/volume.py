@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from MSAMLogic.dicom.frames import Frame
 from MSAMLogic.dicom.quiet import quiet
-from MSAMLogic.dicom.series import Series
+from MSAMLogic.dicom.series import UNKNOWN, Series
 from MSAMLogic.dicom.stacking import stack
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _MODALITY = "0008|0060"
+_MOST = 2.0**31
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,12 @@ def read_series(series: Series) -> tuple[sitk.Image, DicomSource, tuple[str, ...
     with quiet():
         array = _decode(frames)
     image = grid.image(array, grid.whole)
-    image.SetMetaData(_MODALITY, series.modality)
+    if series.modality != UNKNOWN:
+        image.SetMetaData(_MODALITY, series.modality)
+    if series.modality == "CT" and not all(frame.scaled for frame in frames):
+        notes.append(
+            "The series does not say how to make Hounsfield units of its values; they are taken as such."
+        )
     headers = [frame.header for frame in frames]
     if all(header is headers[0] for header in headers):
         headers = headers[:1]
@@ -68,23 +74,22 @@ def read_series(series: Series) -> tuple[sitk.Image, DicomSource, tuple[str, ...
 
 def _decode(frames: list[Frame]) -> NDArray[Any]:
     """Return real values (k, j, i) of ordered frames."""
-    whole = all(float(v).is_integer() for frame in frames for v in (frame.slope, frame.intercept))
-    volume: NDArray[Any] | None = None
+    scales = {v for frame in frames for v in (frame.slope, frame.intercept)}
+    whole = all(v.is_integer() and abs(v) < _MOST for v in scales)
+    volume: NDArray[Any] = np.zeros((len(frames), *frames[0].size), np.int16 if whole else np.float32)
     for k, (frame, stored) in enumerate(zip(frames, _stored(frames), strict=True)):
-        whole = whole and stored.dtype.kind in "iu"
-        if volume is None:
-            volume = np.zeros((len(frames), *frame.size), np.int32 if whole else np.float32)
-        if whole:
+        if whole and stored.dtype.kind in "iu":
             values = stored * int(frame.slope) + int(frame.intercept)
-            if max(abs(int(values.min())), abs(int(values.max()))) >= 2**31:
-                raise ImageError("The series has values of more than 32 bits, which is not supported.")
         else:
-            volume = volume.astype(np.float32, copy=False)
             values = stored * frame.slope + frame.intercept
+        least, most = float(values.min()), float(values.max())
+        if not -_MOST < least <= most < _MOST:
+            raise ImageError("The series has values of more than 32 bits, which is not supported.")
+        if values.dtype.kind == "f":
+            volume = volume.astype(np.float32, copy=False)
+        elif volume.dtype == np.int16 and not -(2**15) <= least <= most < 2**15:
+            volume = volume.astype(np.int32)
         volume[k] = values
-    assert volume is not None
-    if whole and volume.min() >= -(2**15) and volume.max() < 2**15:
-        return volume.astype(np.int16)
     return volume
 
 
@@ -97,12 +102,12 @@ def _stored(frames: list[Frame]) -> Iterator[NDArray[Any]]:
             stored = pixel_array(frame.path, index=frame.number, raw=True)
         except MemoryError:
             raise
-        except Exception as error:  # decoders and parser raise what they like on damaged bytes
+        except Exception:  # decoders and parser raise what they like on damaged bytes
             raise ImageError(
                 f"Slice {k + 1} of {len(frames)} cannot be decoded: its pixels are damaged or end early, or "
                 f"are compressed in a way that is not supported ({_transfer_syntax(frame)}); copy the series "
                 "again, or have it exported uncompressed."
-            ) from error
+            ) from None  # what they say can quote the header
         if stored.shape != frame.size:
             raise ImageError(f"Slice {k + 1} of {len(frames)} has another size than its header says.")
         yield stored.astype(np.int64) if stored.dtype.kind in "iu" else stored

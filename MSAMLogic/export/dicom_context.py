@@ -107,16 +107,20 @@ def dicom_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # neither library says what it raises
         raise ImageError(
-            f"{what} cannot be made from this series, because its headers break the DICOM standard "
-            f"({type(error).__name__}). Write .seg.nrrd, or correct the series."
-        ) from error
+            f"{what} cannot be made from this series, probably because its headers break the DICOM "
+            f"standard ({type(error).__name__}). Write .seg.nrrd, or correct the series."
+        ) from None  # nor shown in a traceback
 
 
-def clean_headers(source: DicomSource) -> list[Dataset]:
+def clean_headers(source: DicomSource, say: bool = True) -> list[Dataset]:
     """Return the source's headers reduced to what a result takes over, in UTF-8.
 
     A patient or study attribute whose value breaks the standard's rules would make the result invalid
     too: it is left empty, and that is said, without the value.
+
+    Args:
+        source: the series.
+        say: ``False`` where it was said before.
 
     Raises:
         ImageError: when an attribute that a result must refer to is missing, or the patient's ID is not
@@ -125,7 +129,7 @@ def clean_headers(source: DicomSource) -> list[Dataset]:
     left_empty: dict[str, None] = {}
     with dicom_errors("A DICOM file"):
         headers = [_clean(header, left_empty) for header in source.headers]
-    if left_empty:
+    if left_empty and say:
         LOGGER.warning(
             "Left empty, because the source's values break the DICOM standard: %s.", ", ".join(left_empty)
         )

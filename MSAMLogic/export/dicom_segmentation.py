@@ -80,6 +80,11 @@ def write_dicom_segmentation(
     source = require_dicom(source)
     if not segments:
         raise ImageError("There is no segment to write.")
+    if len(source.headers) > 1 and any("PerFrameFunctionalGroupsSequence" in h for h in source.headers):
+        raise ImageError(
+            "The scan lies in several multi-frame files, but a DICOM segmentation can refer to one only; "
+            "write .seg.nrrd."
+        )
     headers = clean_headers(source)
     for header in headers:
         if not header.get("SliceThickness"):  # of type 2 in images, of type 1 here
@@ -169,9 +174,9 @@ def _segmentation(
             slice_thickness=_between(source),
             spacing_between_slices=_between(source),
         ),
-        specific_character_set=UTF_8,
         **software(),
     )
+    data_set.SpecificCharacterSet = UTF_8
     measures = data_set.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
     # highdicom works this out from the slices with a segment, which may be a single one.
     measures.SpacingBetweenSlices = _between(source)

@@ -66,7 +66,7 @@ def write_measurement_report(
     source = require_dicom(source)
     if not len(segments) == len(measurements) == len(segmentation.SegmentSequence):
         raise ImageError("A report needs one measurement for each segment of the segmentation.")
-    headers = clean_headers(source)
+    headers = clean_headers(source, say=False)  # the segmentation's writer has said it
     with dicom_errors("A DICOM report"):
         groups = [
             _group(number, segment, measured, segmentation, headers, source, algorithm)
@@ -114,7 +114,7 @@ def _report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    return Comprehensive3DSR(
+    report = Comprehensive3DSR(
         evidence=[segmentation, *headers],
         content=content[0],
         series_instance_uid=UID(),
@@ -123,9 +123,10 @@ def _report(
         instance_number=1,
         is_complete=True,
         series_description=one_line(series_description),
-        specific_character_set=UTF_8,
         **software(),
     )
+    report.SpecificCharacterSet = UTF_8
+    return report
 
 
 def _group(
