@@ -22,6 +22,8 @@ from MSAMLogic.predictor import Answer, Capabilities, FloatArray
 _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
+# An estimate of IoU within this share of another one is as good.
+GOOD_ENOUGH = 0.85
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
 
@@ -33,18 +35,20 @@ class Look:
         grid: the patch.
         logits: (r, r, r) float16 answer on the patch's cube.
         prompt: (m, m, m) float16 mask prompt of the next click.
+        iou: the network's own estimate of how good the answer is.
     """
 
     grid: PatchGrid
     logits: NDArray[np.float16]
     prompt: NDArray[np.float16]
+    iou: float = 1.0
 
     @classmethod
     def of(cls, grid: PatchGrid, answer: Answer) -> Look:
         """Return the look that gave ``answer``."""
         logits = answer.logits.astype(np.float16)
         same = answer.prompt is answer.logits or answer.prompt.shape == answer.logits.shape
-        return cls(grid, logits, logits if same else answer.prompt.astype(np.float16))
+        return cls(grid, logits, logits if same else answer.prompt.astype(np.float16), answer.iou)
 
     @property
     def answer_grid(self) -> PatchGrid:
@@ -122,6 +126,30 @@ def first_grid(point: Point, image: ImageGrid, capabilities: Capabilities) -> Pa
             break
         spacing = finer
     return PatchGrid(point, spacing, capabilities.patch_size)
+
+
+def first_grids(point: Point, image: ImageGrid, capabilities: Capabilities) -> list[PatchGrid]:
+    """Return the patches to look at first, the finest first.
+
+    One where the network's estimate of its answers is not to be relied on; else several round the click,
+    none much finer than the image's voxels or much larger than the image.
+    """
+    only = first_grid(point, image, capabilities)
+    finest, longest = min(image.spacing), max(n * s for n, s in zip(image.size, image.spacing, strict=True))
+    wanted = [
+        s for s in capabilities.first_looks if s > 0.7 * finest and s * capabilities.patch_size < 2 * longest
+    ]
+    return [PatchGrid(point, s, capabilities.patch_size) for s in wanted] or [only]
+
+
+def best_look(looks: Sequence[Look]) -> Look:
+    """Return the look to go on with: the finest of those whose estimate is near the best one.
+
+    A click in a small thing is a click in the larger thing round it, too; both can be outlined well, and
+    readers mean the smaller one.
+    """
+    enough = GOOD_ENOUGH * max(look.iou for look in looks)
+    return min((look for look in looks if look.iou >= enough), key=lambda look: look.grid.spacing)
 
 
 def better_grid(

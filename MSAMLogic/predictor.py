@@ -47,6 +47,8 @@ class Capabilities:
         prompt_size: cells a side of a mask prompt, m.
         spacings: millimetres a voxel at which it may look, ascending.
         first_spacing: the one for a first look.
+        first_looks: those to look at first and to choose among by the estimated IoU; empty where the
+            network's estimate is not good enough for that.
         antialias: whether patches coarser than the image average over its voxels.
         all_clicks: whether it is given all clicks of the patch, or the newest.
     """
@@ -57,6 +59,7 @@ class Capabilities:
     first_spacing: float = 1.5
     antialias: bool = False
     all_clicks: bool = False
+    first_looks: tuple[float, ...] = ()
 
 
 class Predictor(Protocol):
@@ -105,6 +108,7 @@ class TorchPredictor:
             config.first_spacing,
             config.antialias,
             config.all_clicks,
+            config.first_looks,
         )
 
     def encode(self, patch: FloatArray) -> Any:

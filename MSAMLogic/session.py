@@ -24,10 +24,13 @@ from MSAMLogic.errors import ClickError, HistoryError, ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
+    GOOD_ENOUGH,
     Look,
+    best_look,
     better_grid,
     covered,
     first_grid,
+    first_grids,
     fused_mask,
     is_connected,
     joint_grid,
@@ -381,7 +384,12 @@ class InteractiveSession:
         else:
             mask = self._grid.image(taken.read(taken.region).astype(np.float32), taken.region)
             prompt = mask_prompt(mask, grid, capabilities.prompt_size)
-        look = self._look(image, grid, clicks, prompt)
+        if taken.empty and grid.spacing == first_grid(click.point, self._grid, capabilities).spacing:
+            grids = first_grids(click.point, self._grid, capabilities)
+        else:
+            grids = [grid]
+        look = best_look([self._answer(image, each, clicks, prompt) for each in grids])
+        look = self._better_look(image, look, clicks, prompt)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
         return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
@@ -391,7 +399,8 @@ class InteractiveSession:
         clicks = (*lesion.clicks, click)
         best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
         looked = lesion.looks[best]
-        look = self._look(image, looked.grid, clicks, looked.prompt.astype(np.float32))
+        prompt = looked.prompt.astype(np.float32)
+        look = self._better_look(image, self._answer(image, looked.grid, clicks, prompt), clicks, prompt)
         hidden = lesion.hidden
         if look.grid == looked.grid:
             looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]
@@ -415,11 +424,12 @@ class InteractiveSession:
         hidden = lesion.hidden.union(self._given_part(look.grid, click))
         return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
 
-    def _look(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click], prompt: FloatArray) -> Look:
-        """Look at a patch, then coarser or finer as the answer demands."""
+    def _better_look(
+        self, image: sitk.Image, look: Look, clicks: Sequence[Click], prompt: FloatArray
+    ) -> Look:
+        """Look again, coarser or finer, as the answer of a look demands, while that makes it better."""
         capabilities = self._predictor.capabilities
-        look = self._answer(image, grid, clicks, prompt)
-        seen = {grid.spacing}
+        seen = {look.grid.spacing}
         points = [click.point for click in clicks]
         for _ in range(_MOST_LOOKS - 1):
             extent = lesion_extent(look, _clicked_voxel(look, clicks))
@@ -431,7 +441,10 @@ class InteractiveSession:
             # A lone first click is asked anew; a prompt with a history is worth taking along.
             is_first = len(clicks) == 1 and not prompt.any()
             start = np.zeros((size,) * 3, np.float32) if is_first else transfer_prompt([look], better, size)
-            look = self._answer(image, better, clicks, start)
+            again = self._answer(image, better, clicks, start)
+            if capabilities.first_looks and again.iou < GOOD_ENOUGH * look.iou:
+                break
+            look = again
         return look
 
     def _further_looks(self, image: sitk.Image, looks: list[Look], clicks: Sequence[Click]) -> list[Look]:

@@ -7,7 +7,7 @@ without shows what it leans on, which is not quite what a network trained withou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from MSAMLogic.predictor import Answer, Capabilities, FloatArray, Predictor, Tor
 FINER_LOOK = "finer-look"
 COARSER_LOOK = "coarser-look"
 DETAIL_BRANCH = "detail-branch"
+FIRST_LOOKS = "first-looks"
 ALL_CLICKS = "all-clicks"
 ANTIALIAS = "antialias"
 
@@ -27,6 +28,8 @@ INGREDIENTS: dict[str, str] = {
     FINER_LOOK: "looks at a small lesion, or into a small image, at a finer spacing than the first look's",
     COARSER_LOOK: "looks at a lesion that reaches the border at a coarser spacing; without it, in patches "
     "side by side",
+    FIRST_LOOKS: "looks first at several spacings and goes on with the one whose estimated IoU is best; "
+    "without it, at one",
     DETAIL_BRANCH: "the high-resolution branch; without it the mask decoder's answer is upsampled",
     ALL_CLICKS: "all clicks of a patch in each answer; without it the newest and the mask prompt",
     ANTIALIAS: "averages over the image's voxels where a patch is coarser",
@@ -62,12 +65,22 @@ def without(predictor: Predictor, ingredients: Sequence[str]) -> Predictor:
 def _lessened(capabilities: Capabilities, ingredient: str) -> Capabilities:
     first = capabilities.first_spacing
     if ingredient == FINER_LOOK:
-        return replace(capabilities, spacings=tuple(s for s in capabilities.spacings if s >= first))
+        return _limited(capabilities, lambda spacing: spacing >= first)
     if ingredient == COARSER_LOOK:
-        return replace(capabilities, spacings=tuple(s for s in capabilities.spacings if s <= first))
+        return _limited(capabilities, lambda spacing: spacing <= first)
+    if ingredient == FIRST_LOOKS:
+        return replace(capabilities, first_looks=())
     if ingredient == ALL_CLICKS:
         return replace(capabilities, all_clicks=False)
     return replace(capabilities, antialias=False)
+
+
+def _limited(capabilities: Capabilities, allowed: Callable[[float], bool]) -> Capabilities:
+    return replace(
+        capabilities,
+        spacings=tuple(filter(allowed, capabilities.spacings)),
+        first_looks=tuple(filter(allowed, capabilities.first_looks)),
+    )
 
 
 def _without_detail_branch(predictor: Predictor) -> Predictor:
@@ -77,7 +90,7 @@ def _without_detail_branch(predictor: Predictor) -> Predictor:
     from MSAMLogic.model import MSAM
 
     network = predictor.network
-    bare = MSAM(replace(network.config, detail_width=0, quality_width=0))
+    bare = MSAM(replace(network.config, detail_width=0, quality_width=0, first_looks=()))
     bare.load_state_dict(
         {
             name: tensor

@@ -40,6 +40,8 @@ class ModelConfig:
         spacings: millimetres a voxel at which the network may look at an image, ascending. The
             published networks know 1.5 mm only.
         first_spacing: the member of ``spacings`` used for the first look at a lesion.
+        first_looks: members of ``spacings`` at which a lesion is looked at first; the estimated IoU of the
+            answers chooses among them. Empty: ``first_spacing`` alone.
         antialias: whether a patch coarser than the image averages over its voxels.
     """
 
@@ -64,6 +66,7 @@ class ModelConfig:
     all_clicks: bool = False
     spacings: tuple[float, ...] = (1.5,)
     first_spacing: float = 1.5
+    first_looks: tuple[float, ...] = ()
     antialias: bool = False
 
     def __post_init__(self) -> None:
@@ -89,6 +92,8 @@ class ModelConfig:
             problems.append("the quality head needs the detail branch")
         if self.first_spacing not in self.spacings:
             problems.append("first_spacing must be one of spacings")
+        if not set(self.first_looks) <= set(self.spacings):
+            problems.append("first_looks must be members of spacings")
         if list(self.spacings) != sorted(self.spacings) or min(self.spacings, default=0) <= 0:
             problems.append("spacings must be positive and ascending")
         if problems:
@@ -148,7 +153,8 @@ CONFIGURATIONS: dict[str, ModelConfig] = {
         quality_width=64,
         all_clicks=True,
         spacings=(0.375, 0.53, 0.75, 1.06, 1.5, 2.12, 3.0, 4.24, 6.0),
-        first_spacing=2.12,
+        first_spacing=1.5,
+        first_looks=(0.75, 1.5, 3.0),
         antialias=True,
     ),
 }

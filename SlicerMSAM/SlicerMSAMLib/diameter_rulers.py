@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MSAMLogic.measurements import Diameters
 from SlicerMSAMLib.markup_clicks import Ras
 
-_COLOUR = (1.0, 0.92, 0.35)
+_COLOUR = (1.0, 1.0, 1.0)
 
 
 class DiameterRulers:
@@ -69,7 +69,7 @@ def _line(name: str) -> slicer.vtkMRMLMarkupsLineNode:
     for paint in (display.SetSelectedColor, display.SetColor):
         paint(*_COLOUR)
     display.SetGlyphScale(0.8)
-    display.SetLineThickness(0.3)
+    display.SetLineThickness(0.45)
     display.SetPointLabelsVisibility(False)
     # The table has the figures; two labels on one lesion would lie on each other and on it.
     display.SetPropertiesLabelVisibility(False)

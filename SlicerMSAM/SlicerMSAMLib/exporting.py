@@ -113,15 +113,13 @@ def _source_of(volume: slicer.vtkMRMLScalarVolumeNode, database: Any) -> Any:
             ).format(name=volume.GetName())
         )
     files = [Path(file) for file in (database.fileForInstance(uid) for uid in uids) if file]
-    folders = {file.parent for file in files}
-    if len(files) < len(uids) or len(folders) != 1 or not all(file.is_file() for file in files):
+    if len(files) < len(uids) or not all(file.is_file() for file in files):
         raise ImageError(
             _(
                 "The DICOM files of '{name}' are no longer where Slicer read them. Import the series again, "
                 "or export NRRD."
             ).format(name=volume.GetName())
         )
-    folder = folders.pop()
     wanted = database.fileValue(str(files[0]), "0020,000E")
-    series = choose_series(find_series(folder), wanted, folder.name)
+    series = choose_series(find_series(files), wanted, volume.GetName())
     return read_series(series)[1]

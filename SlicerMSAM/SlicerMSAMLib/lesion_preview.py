@@ -9,7 +9,8 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
-_FILL_OPACITY = 0.30
+from SlicerMSAMLib.segment_access import FILL_OPACITY
+
 _OUTLINE_WIDTH = 2
 _SEGMENT = "Preview"
 
@@ -87,7 +88,7 @@ class LesionPreview:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetSaveWithScene(False)
-        display.SetOpacity2DFill(_FILL_OPACITY)
+        display.SetOpacity2DFill(FILL_OPACITY)
         display.SetOpacity2DOutline(1.0)
         display.SetSliceIntersectionThickness(_OUTLINE_WIDTH)
         self._node = node

@@ -129,7 +129,7 @@ class MarkupClicks(VTKObservationMixin):
         colour = LESION_COLOUR if positive else BACKGROUND_COLOUR
         for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
             paint(*colour)
-        display.SetGlyphScale(_GLYPH_SCALE)
+        display.SetGlyphScale(_GLYPH_SCALE if positive else 1.3 * _GLYPH_SCALE)
         display.SetUseGlyphScale(True)
         display.SetGlyphType(
             slicer.vtkMRMLMarkupsDisplayNode.Sphere3D
@@ -138,9 +138,6 @@ class MarkupClicks(VTKObservationMixin):
         )
         display.SetPointLabelsVisibility(False)
         display.SetPropertiesLabelVisibility(False)
-        # A point stays visible a little off its slice, fainter, so that one finds it again.
-        display.SetSliceProjection(True)
-        display.SetSliceProjectionOpacity(0.25)
         events = slicer.vtkMRMLMarkupsNode
         self.addObserver(node, events.PointPositionDefinedEvent, self._point_was_placed)
         self.addObserver(node, events.PointRemovedEvent, self._points_were_changed)

@@ -30,12 +30,14 @@ class ModelChoice:
     Attributes:
         name: in the registry.
         title: for the list.
-        details: size, licence and what it was trained on, for the line below and the tooltip.
+        details: size and licence, for the line below.
+        credits: what it was trained on and what it is meant for, for the tooltip.
     """
 
     name: str
     title: str
     details: str
+    credits: str
 
 
 def model_choices() -> list[ModelChoice]:
@@ -49,9 +51,11 @@ def model_choices() -> list[ModelChoice]:
     choices = []
     for entry in weights.models():
         size = _("size unknown") if entry.size_bytes is None else f"{entry.size_bytes / 1e6:.0f} MB"
-        here = _("ready") if weights.is_available(entry) else _("will be downloaded")
-        details = f"{size}, {entry.licence}, {here}"
-        choices.append(ModelChoice(entry.name, entry.title, details))
+        parts = [size, entry.licence]
+        if not weights.is_available(entry):
+            parts.append(_("downloaded at the first click"))
+        explanation = "\n\n".join((entry.trained_on, entry.intended_use))
+        choices.append(ModelChoice(entry.name, entry.title, " · ".join(parts), explanation))
     return choices
 
 

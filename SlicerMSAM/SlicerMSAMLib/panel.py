@@ -53,6 +53,9 @@ class Panel(VTKObservationMixin):
         self._is_updating = False
         self._error = ""
         self._shown_rows: list[tuple] = []
+        self._models: dict[str, Any] = {}
+        self._device_of: Any = None
+        self._device = ""
         self._poll_timer = qt.QTimer()
         self._poll_timer.setInterval(_POLL_MILLISECONDS)
         self._poll_timer.connect("timeout()", self._poll)
@@ -259,7 +262,7 @@ class Panel(VTKObservationMixin):
         for choice in choices:
             selector.addItem(choice.title, choice.name)
         self._is_updating = False
-        self._model_details = {choice.name: choice.details for choice in choices}
+        self._models = {choice.name: choice for choice in choices}
 
     # Parameters
 
@@ -354,6 +357,7 @@ class Panel(VTKObservationMixin):
     def _update(self) -> None:
         """Bring all widgets in step with the editor."""
         ui, editor = self.ui, self.editor
+        self._update_model()  # first: it may have something to say
         missing = self.installer.missing_packages() or (
             self.load_predictor is None and self.installer.is_torch_missing()
         )
@@ -378,7 +382,6 @@ class Panel(VTKObservationMixin):
             ui.cancelButton.setVisible(False)
             ui.progressBar.setVisible(False)
             self._show_status(self._hint(is_ready, is_placing, lesion, update))
-        self._update_model()
         self._update_table()
         self._update_overlays(lesion)
 
@@ -391,6 +394,8 @@ class Panel(VTKObservationMixin):
             return _("The lesion goes on beyond what was looked at; click it there too.")
         if lesion is not None and update is not None and not lesion.is_accepted:
             return _("Correct with further clicks, or accept the mask (Return).")
+        if lesion is not None and lesion.accepted is not None and lesion.is_accepted:
+            return _("Accepted. Press E or Next lesion to go on, or click to correct it further.")
         if is_placing:
             return _("Click the lesion in any view.") if self.positive else _("Click what is too much.")
         return _("Press P or + Lesion, then click the lesion in any view.")
@@ -432,10 +437,15 @@ class Panel(VTKObservationMixin):
             self._is_updating = False
         from SlicerMSAMLib.model_choice import device_text
 
-        details = getattr(self, "_model_details", {}).get(self._parameters.modelName, "")
+        choice = self._models.get(self._parameters.modelName)
         predictor = self.editor.predictor
-        device = _("runs on the {device}").format(device=device_text(predictor)) if predictor else ""
-        self.ui.modelDetails.setText(", ".join(filter(None, (details, device))))
+        device = device_text(predictor) if predictor is not None else ""
+        if predictor is not None and self._device_of is predictor and device != self._device:
+            self._error = _("The GPU ran out of memory; the processor goes on, slower. Nothing is lost.")
+        self._device_of, self._device = predictor, device
+        details = choice.details if choice is not None else ""
+        self.ui.modelDetails.setText(" · ".join(filter(None, (details, device))))
+        self.ui.modelDetails.setToolTip(choice.credits if choice is not None else "")
 
     def _rows(self) -> list[Any]:
         """Return name and measurements of every segment."""
@@ -477,6 +487,8 @@ class Panel(VTKObservationMixin):
                         item = qt.QTableWidgetItem(text)
                         if column == 0:
                             item.setIcon(_swatch(colour))
+                        else:
+                            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
                         table.setItem(index, column, item)
                 self._shown_rows = rows
             if selected in ids:

@@ -27,6 +27,7 @@ _COLOURS = (
     (0.84, 0.37, 0.00),
     (0.00, 0.45, 0.70),
 )
+FILL_OPACITY = 0.30  # of masks in slices: the lesion is still seen
 _SEGMENT_EDITOR_TAG = "SegmentEditor"
 
 
@@ -34,6 +35,7 @@ def add_segmentation(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSe
     """Return a new segmentation for a volume, under the same transform, shown in all views."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} lesions")
     node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
     # First the transform: the reference geometry is kept relative to it, and files are written on it.
     node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)

@@ -205,6 +205,24 @@ def test_another_model_makes_the_clicks_of_the_lesion_again(user: User) -> None:
     assert np.array_equal(user.mask(), before) and len(user.markers()) == 1
 
 
+def test_a_gpu_that_runs_out_of_memory_is_said_and_nothing_is_lost(user: User) -> None:
+    image, one, _ = two_balls()
+    user.predictor.device = SimpleNamespace(type="cuda")
+    user.open(volume_node(image))
+    user.mark(one)
+    assert "NVIDIA GPU" in user.panel.ui.modelDetails.text
+    decode = user.predictor.decode
+
+    def out_of_memory(*args: Any) -> Any:
+        user.predictor.device = SimpleNamespace(type="cpu")  # as TorchPredictor does
+        return decode(*args)
+
+    user.predictor.decode = out_of_memory
+    user.mark((one[0] + 5, one[1], one[2]), positive=False)
+    assert "ran out of memory" in user.status and "processor" in user.panel.ui.modelDetails.text
+    assert len(user.lesion.update.clicks) == 2 and user.mask().any()
+
+
 class Missing:
     """An installer to which something is missing until it is installed."""
 
