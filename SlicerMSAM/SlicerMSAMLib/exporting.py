@@ -121,5 +121,5 @@ def _source_of(volume: slicer.vtkMRMLScalarVolumeNode, database: Any) -> Any:
             ).format(name=volume.GetName())
         )
     wanted = database.fileValue(str(files[0]), "0020,000E")
-    series = choose_series(find_series(files), wanted, volume.GetName())
+    series = choose_series(find_series(files), wanted, files[0].parent)
     return read_series(series)[1]
