@@ -615,5 +615,7 @@ class Panel(VTKObservationMixin):
 
 def _swatch(colour: tuple[float, float, float]) -> qt.QIcon:
     picture = qt.QPixmap(14, 14)
-    picture.fill(qt.QColor.fromRgbF(*colour))
+    paint = qt.QColor()
+    paint.setRgbF(*colour)
+    picture.fill(paint)
     return qt.QIcon(picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -344,6 +345,39 @@ def test_the_panel_fits_a_small_screen(user: User) -> None:
     hint = user.panel.widget.minimumSizeHint
     hint = hint() if callable(hint) else hint
     assert hint.height() <= 740 and hint.width() <= 420
+
+
+def test_screenshots_show_mask_and_clicks_before_and_after_a_correction(user: User, tmp_path: Path) -> None:
+    from PySide6.QtGui import QImage
+
+    from Testing.slicer_shell.testing import compound_screenshot, show_slice_at
+
+    folder = Path(os.environ.get("MSAM_SCREENSHOTS", tmp_path))  # set it to look at them
+    image, one, _ = two_balls()
+    slicer.app.mainWindow().resize(1280, 800)
+    user.open(volume_node(image))
+    for view in ("Red", "Yellow", "Green"):
+        show_slice_at(view, one)
+
+    def take(name: str) -> np.ndarray:
+        process_events(50)
+        picture = QImage(str(compound_screenshot(folder / f"{name}.png")))
+        picture = picture.convertToFormat(QImage.Format.Format_RGB888)
+        rows = np.frombuffer(picture.constBits(), np.uint8).reshape(picture.height(), -1)
+        return rows[:, : 3 * picture.width()].reshape(picture.height(), picture.width(), 3).astype(int)
+
+    def coloured(picture: np.ndarray) -> int:
+        views = picture[:, 400:]  # right of the panel; a scan has no colour
+        return int((np.ptp(views, axis=-1) > 60).sum())
+
+    before = take("before_the_first_click")
+    user.mark(one)
+    first = take("after_the_first_click")
+    user.mark((one[0] + 5, one[1], one[2]), positive=False)
+    corrected = take("after_a_correction")
+    assert before.shape[1] >= 1280 and coloured(before) == 0
+    assert coloured(first) > 500
+    assert 0 < coloured(corrected) < coloured(first)
 
 
 def test_every_control_says_what_it_does(user: User) -> None:
