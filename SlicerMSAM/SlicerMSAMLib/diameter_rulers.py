@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from MSAMLogic.measurements import Diameters
 from SlicerMSAMLib.markup_clicks import Ras
+from SlicerMSAMLib.own_nodes import add_own_node
 
 _COLOUR = (1.0, 1.0, 1.0)
 
@@ -57,15 +58,8 @@ class DiameterRulers:
 
 
 def _line(name: str) -> slicer.vtkMRMLMarkupsLineNode:
-    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsLineNode")
-    node.UnRegister(None)
-    node.SetName(name)
-    node.SetSaveWithScene(False)
-    node.SetHideFromEditors(True)
-    slicer.mrmlScene.AddNode(node)
-    node.CreateDefaultDisplayNodes()
+    node = add_own_node("vtkMRMLMarkupsLineNode", name)
     display = node.GetDisplayNode()
-    display.SetSaveWithScene(False)
     for paint in (display.SetSelectedColor, display.SetColor):
         paint(*_COLOUR)
     display.SetGlyphScale(0.8)

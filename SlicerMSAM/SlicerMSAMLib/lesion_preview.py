@@ -9,6 +9,7 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from SlicerMSAMLib.own_nodes import add_own_node
 from SlicerMSAMLib.segment_access import FILL_OPACITY
 
 _OUTLINE_WIDTH = 2
@@ -79,15 +80,8 @@ class LesionPreview:
     def _present_node(self) -> slicer.vtkMRMLSegmentationNode:
         if self._node is not None and slicer.mrmlScene.IsNodePresent(self._node):
             return self._node
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentationNode")
-        node.UnRegister(None)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(_("Lesion preview")))
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        slicer.mrmlScene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
+        node = add_own_node("vtkMRMLSegmentationNode", _("Lesion preview"))
         display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
         display.SetOpacity2DFill(FILL_OPACITY)
         display.SetOpacity2DOutline(1.0)
         display.SetSliceIntersectionThickness(_OUTLINE_WIDTH)

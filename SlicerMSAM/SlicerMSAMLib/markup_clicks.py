@@ -9,6 +9,8 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from SlicerMSAMLib.own_nodes import add_own_node
+
 LESION_COLOUR = (0.20, 0.85, 0.30)
 BACKGROUND_COLOUR = (0.95, 0.25, 0.20)
 _GLYPH_SCALE = 1.4  # per cent of the view: small enough not to hide what was clicked
@@ -116,16 +118,9 @@ class MarkupClicks(VTKObservationMixin):
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             return node
         name = _("Lesion clicks") if positive else _("Background clicks")
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
-        node.UnRegister(None)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
+        node = add_own_node("vtkMRMLMarkupsFiducialNode", name)
         node.SetControlPointLabelFormat("")
-        slicer.mrmlScene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
         colour = LESION_COLOUR if positive else BACKGROUND_COLOUR
         for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
             paint(*colour)

@@ -9,6 +9,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from MSAMLogic.errors import ImageError
+from MSAMLogic.export.segments import COLOURS
 from MSAMLogic.export.terminology import ABNORMAL, LESION
 from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_between
 
@@ -16,16 +17,6 @@ from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_betwee
 LESION_TERMINOLOGY = (
     f"Segmentation category and type - DICOM master list~{ABNORMAL}~{LESION}~^^"
     "~Anatomic codes - DICOM master list~^^~^^"
-)
-# Colours that differ for normal and for colour-blind eyes (Okabe and Ito), the vivid ones first.
-_COLOURS = (
-    (0.90, 0.60, 0.00),
-    (0.34, 0.71, 0.91),
-    (0.00, 0.62, 0.45),
-    (0.94, 0.89, 0.26),
-    (0.80, 0.47, 0.65),
-    (0.84, 0.37, 0.00),
-    (0.00, 0.45, 0.70),
 )
 FILL_OPACITY = 0.30  # of masks in slices: the lesion is still seen
 _SEGMENT_EDITOR_TAG = "SegmentEditor"
@@ -56,7 +47,7 @@ def add_lesion(segmentation: slicer.vtkMRMLSegmentationNode) -> str:
     while _("Lesion {number}").format(number=number) in names:
         number += 1
     name = _("Lesion {number}").format(number=number)
-    colour = _COLOURS[inside.GetNumberOfSegments() % len(_COLOURS)]
+    colour = COLOURS[inside.GetNumberOfSegments() % len(COLOURS)]
     segment_id = inside.AddEmptySegment("", name, colour)
     segment = inside.GetSegment(segment_id)
     segment.SetTerminology(LESION_TERMINOLOGY)
