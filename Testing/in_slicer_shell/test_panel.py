@@ -376,8 +376,8 @@ def test_screenshots_show_mask_and_clicks_before_and_after_a_correction(user: Us
     user.mark((one[0] + 5, one[1], one[2]), positive=False)
     corrected = take("after_a_correction")
     assert before.shape[1] >= 1280 and coloured(before) == 0
-    assert coloured(first) > 500
-    assert 0 < coloured(corrected) < coloured(first)
+    assert coloured(first) > 300 and coloured(corrected) > 300
+    assert (first[:, 400:] != corrected[:, 400:]).any(axis=-1).sum() > 300
 
 
 def test_every_control_says_what_it_does(user: User) -> None:
