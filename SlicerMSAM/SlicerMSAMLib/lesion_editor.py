@@ -9,111 +9,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from MSAMLogic.errors import MSAMError
-from MSAMLogic.measurements import LesionMeasurements, measure
+from MSAMLogic.measurements import LesionMeasurements
 from MSAMLogic.session import Click, InteractiveSession
 from SlicerMSAMLib import click_memory, segment_access
 from SlicerMSAMLib.click_memory import ClickMemory
 from SlicerMSAMLib.inference_worker import InferenceWorker, Job
+from SlicerMSAMLib.lesion import Lesion, VolumeInUse
 from SlicerMSAMLib.lesion_preview import LesionPreview
 from SlicerMSAMLib.lesion_sessions import LesionSessions, Update
 from SlicerMSAMLib.markup_clicks import MarkupClicks, Ras
+from SlicerMSAMLib.segment_measurements import SegmentMeasurements
 from SlicerMSAMLib.volume_geometry import (
-    ijk_to_ras,
-    image_of,
     labelmap_of,
     own_lps_of_world,
     require_linear_transform,
-    voxels_of,
     world_of_own_lps,
 )
 
 logger = logging.getLogger(__name__)
 
 LoadPredictor = Callable[[str, Job], Any]
-
-
-@dataclass(eq=False)
-class Lesion:
-    """What is known of one segment that is being clicked.
-
-    Attributes:
-        segmentation: the user's segmentation.
-        segment_id: the segment in it.
-        update: the newest result, None before the first.
-        pending: clicks on their way to the worker, oldest first.
-        jobs: open jobs that change this lesion.
-        content: fingerprint of the segment when it was last read or written; None when unknown.
-        accepted: fingerprint of the mask that was last accepted.
-        accept_when_done: whether to accept as soon as no job is open.
-        measurements: of the newest mask.
-    """
-
-    segmentation: slicer.vtkMRMLSegmentationNode
-    segment_id: str
-    update: Update | None = None
-    pending: list[Click] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    content: str | None = None
-    accepted: str | None = None
-    accept_when_done: bool = False
-    measurements: LesionMeasurements | None = None
-
-    @property
-    def segment(self) -> slicer.vtkSegment | None:
-        """The segment, or None when it was removed."""
-        return self.segmentation.GetSegmentation().GetSegment(self.segment_id)
-
-    @property
-    def is_accepted(self) -> bool:
-        """Whether the segment holds what the clicks say."""
-        if self.update is None:
-            return True
-        return click_memory.fingerprint(self.update.mask) in (self.content, self.accepted)
-
-
-class _Volume:
-    """One volume as the worker sees it: voxels first, an image and sessions once a job needs them.
-
-    Args:
-        node: the volume.
-        model: name of the network.
-    """
-
-    def __init__(self, node: slicer.vtkMRMLScalarVolumeNode, model: str) -> None:
-        self.node = node
-        self.model = model
-        self.voxels = voxels_of(node)
-        self.to_ras = ijk_to_ras(node)
-        self.modified = node.GetImageData().GetMTime()
-        self.geometry = click_memory.geometry_text(self.to_ras, self.voxels.shape)
-        self.image: Any = None  # from here on the worker's thread only
-        self.sessions: LesionSessions | None = None
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the node has other voxels now, or lies elsewhere."""
-        data = self.node.GetImageData()
-        return (
-            data is None
-            or data.GetMTime() != self.modified
-            or not np.array_equal(ijk_to_ras(self.node), self.to_ras)
-        )
-
-    def ready_image(self) -> Any:
-        """Return the volume as an image; on the worker's thread."""
-        if self.image is None:
-            self.image = image_of(self.voxels, self.to_ras)
-        return self.image
 
 
 class LesionEditor(VTKObservationMixin):
@@ -147,14 +70,13 @@ class LesionEditor(VTKObservationMixin):
         self._on_error = on_error
         self._is_here = is_here
         self._predictors: dict[str, Any] = {}
-        self._volume: _Volume | None = None
+        self._volume: VolumeInUse | None = None
         self._volume_node: slicer.vtkMRMLScalarVolumeNode | None = None
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._lesions: dict[tuple[str, str], Lesion] = {}
         self._current: Lesion | None = None
         self._hidden: tuple[slicer.vtkMRMLSegmentationNode, str] | None = None
-        self._measuring: dict[str, Job] = {}
-        self._segment_measurements: dict[str, LesionMeasurements] = {}
+        self._measurements = SegmentMeasurements(self.worker, on_change)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
         self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._node_goes)
@@ -208,7 +130,7 @@ class LesionEditor(VTKObservationMixin):
             return
         self._leave_lesion()
         self._segmentation = node
-        self._segment_measurements.clear()
+        self._measurements.clear()
         self.measure_segments()
         self._on_change()
 
@@ -297,7 +219,7 @@ class LesionEditor(VTKObservationMixin):
 
     def measurements_of(self, segment_id: str) -> LesionMeasurements | None:
         """Return the newest measurements of a segment, or None while there are none."""
-        return self._segment_measurements.get(segment_id)
+        return self._measurements.of(segment_id)
 
     def measure_segments(self) -> None:
         """Measure all segments of the segmentation that are not measured yet."""
@@ -306,11 +228,11 @@ class LesionEditor(VTKObservationMixin):
         inside = self._segmentation.GetSegmentation()
         for index in range(inside.GetNumberOfSegments()):
             segment_id = inside.GetNthSegmentID(index)
-            if segment_id in self._segment_measurements or segment_id in self._measuring:
+            if self._measurements.is_known(segment_id):
                 continue
             try:
                 mask = segment_access.read_segment(self._segmentation, segment_id, self._volume_node)
-                self._measure(segment_id, mask)
+                self._measurements.measure(segment_id, mask, self._present_volume().ready_image)
             except MSAMError as error:
                 logger.info("Segment %s is not measured: %s", segment_id, error)
 
@@ -435,10 +357,10 @@ class LesionEditor(VTKObservationMixin):
 
     # Inside: changes
 
-    def _present_volume(self) -> _Volume:
+    def _present_volume(self) -> VolumeInUse:
         if self._volume is None:
             require_linear_transform(self._volume_node)
-            self._volume = _Volume(self._volume_node, self.model)
+            self._volume = VolumeInUse(self._volume_node, self.model)
         return self._volume
 
     def _change_current(self, change: Callable[[InteractiveSession], object]) -> None:
@@ -466,8 +388,7 @@ class LesionEditor(VTKObservationMixin):
             forget()
             self._refuse(error)
             return
-        self.worker.cancel(list(self._measuring.values()))
-        self._measuring.clear()
+        self._measurements.give_way()
 
         def work(job: Job) -> tuple[Update, Callable[[], None]]:
             return self._sessions(volume, job).try_change(lesion, change, job, anew)
@@ -512,7 +433,7 @@ class LesionEditor(VTKObservationMixin):
 
         self.worker.submit(Job(lambda job: self._sessions(volume, job), on_failure=failed))
 
-    def _sessions(self, volume: _Volume, job: Job) -> LesionSessions:
+    def _sessions(self, volume: VolumeInUse, job: Job) -> LesionSessions:
         """Return the sessions of a volume, made when there are none; on the worker's thread."""
         if volume.sessions is None:
             if volume.model not in self._predictors:
@@ -528,7 +449,9 @@ class LesionEditor(VTKObservationMixin):
             lesion.accept_when_done = False
             self._accept(lesion)
         elif not lesion.jobs:
-            self._measure(lesion.segment_id, lesion.update.mask)
+            self._measurements.measure(
+                lesion.segment_id, lesion.update.mask, self._present_volume().ready_image
+            )
         if lesion is self._current:
             self._show()
         else:
@@ -546,7 +469,7 @@ class LesionEditor(VTKObservationMixin):
         lesion.accepted = click_memory.fingerprint(lesion.update.mask)
         self._remember(lesion)
         mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
-        self._measure(lesion.segment_id, mask)
+        self._measurements.measure(lesion.segment_id, mask, self._present_volume().ready_image)
         self._show()
 
     def _remember(self, lesion: Lesion) -> None:
@@ -561,26 +484,6 @@ class LesionEditor(VTKObservationMixin):
             lesion.content or "empty",
         )
         lesion.segment.SetTag(click_memory.TAG, memory.to_text())
-
-    def _measure(self, segment_id: str, mask: Any) -> None:
-        """Measure a mask in the background, after what is asked for now."""
-        if click_memory.fingerprint(mask) == "empty":
-            self._segment_measurements.pop(segment_id, None)
-            return
-        volume = self._present_volume()
-
-        def done(result: LesionMeasurements) -> None:
-            self._measuring.pop(segment_id, None)
-            self._segment_measurements[segment_id] = result
-            self._on_change()
-
-        def failed(error: Exception) -> None:
-            self._measuring.pop(segment_id, None)
-            logger.info("Segment %s is not measured: %s", segment_id, error)
-
-        job = Job(lambda job: measure(volume.ready_image(), mask), done, failed)
-        self._measuring[segment_id] = job
-        self.worker.submit(job)
 
     # Inside: views
 
@@ -643,8 +546,7 @@ class LesionEditor(VTKObservationMixin):
     def _leave_volume(self) -> None:
         """Forget the volume's sessions; segments remember their clicks."""
         self.worker.cancel()
-        self._measuring.clear()
-        self._segment_measurements.clear()
+        self._measurements.clear()
         self._volume = None
         self._lesions.clear()
         if self._current is not None:
@@ -665,8 +567,7 @@ class LesionEditor(VTKObservationMixin):
         self.worker.cancel()
         self.clicks.forget()
         self.preview.forget()
-        self._measuring.clear()
-        self._segment_measurements.clear()
+        self._measurements.clear()
         self._lesions.clear()
         self._volume = self._volume_node = self._segmentation = self._current = None
         self._on_change()
@@ -679,7 +580,7 @@ class LesionEditor(VTKObservationMixin):
             self.worker.cancel()
             self._leave_lesion()
             self._lesions.clear()
-            self._segment_measurements.clear()
+            self._measurements.clear()
             self._segmentation = None
             self._show()
 

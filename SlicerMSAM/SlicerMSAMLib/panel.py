@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
@@ -43,6 +42,8 @@ class Panel(VTKObservationMixin):
         self.editor: Any = None
         self.load_predictor: Callable[..., Any] | None = None
         self.rulers: Any = None
+        self.table: Any = None
+        self.files: Any = None
         self.positive = True
         self.widget = slicer.util.loadUI(ui_file)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -52,7 +53,6 @@ class Panel(VTKObservationMixin):
         self._is_entered = False
         self._is_updating = False
         self._error = ""
-        self._shown_rows: list[tuple] = []
         self._models: dict[str, Any] = {}
         self._device_of: Any = None
         self._device = ""
@@ -199,11 +199,13 @@ class Panel(VTKObservationMixin):
         ui.nextButton.connect("clicked()", self.next_lesion)
         ui.cancelButton.connect("clicked()", self.cancel)
         ui.installButton.connect("clicked()", self._install)
-        ui.copyButton.connect("clicked()", self._copy_measurements)
-        ui.csvButton.connect("clicked()", self._save_measurements)
-        ui.nrrdButton.connect("clicked()", lambda: self._export("NRRD (*.seg.nrrd)", ".seg.nrrd"))
-        ui.niftiButton.connect("clicked()", lambda: self._export("NIfTI (*.nii.gz)", ".nii.gz"))
-        ui.dicomButton.connect("clicked()", lambda: self._export("DICOM (*.dcm)", ".dcm"))
+        ui.copyButton.connect("clicked()", lambda: self.files.copy_measurements(self._parameters.plane))
+        ui.csvButton.connect("clicked()", lambda: self.files.save_measurements())
+        ui.nrrdButton.connect("clicked()", lambda: self.files.export("NRRD (*.seg.nrrd)", ".seg.nrrd"))
+        ui.niftiButton.connect("clicked()", lambda: self.files.export("NIfTI (*.nii.gz)", ".nii.gz"))
+        ui.dicomButton.connect("clicked()", lambda: self.files.export("DICOM (*.dcm)", ".dcm"))
+        for button in (ui.copyButton, ui.csvButton, ui.nrrdButton, ui.niftiButton, ui.dicomButton):
+            button.setEnabled(False)
         ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         for plane, title in (
             ("axial", _("Axial diameters")),
@@ -212,12 +214,6 @@ class Panel(VTKObservationMixin):
         ):
             ui.planeSelector.addItem(title, plane)
         ui.planeSelector.connect("currentIndexChanged(int)", self._plane_chosen)
-        table = ui.lesionTable
-        table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        table.verticalHeader().hide()
-        table.connect("itemSelectionChanged()", self._row_chosen)
 
     def _start_editor(self) -> None:
         """Make the editor, when everything that it needs is installed."""
@@ -226,8 +222,9 @@ class Panel(VTKObservationMixin):
         if self.load_predictor is None and self.installer.is_torch_missing():
             return
         from SlicerMSAMLib.diameter_rulers import DiameterRulers
-        from SlicerMSAMLib.measurement_rows import EXPLANATIONS, HEADINGS
+        from SlicerMSAMLib.lesion_table import LesionTable
         from SlicerMSAMLib.model_choice import is_here
+        from SlicerMSAMLib.panel_files import PanelFiles
 
         self.rulers = DiameterRulers()
         self.editor = self.logic.createEditor(
@@ -237,14 +234,8 @@ class Panel(VTKObservationMixin):
             on_message=self._show_progress,
             is_here=is_here if self.load_predictor is None else lambda name: True,
         )
-        table = self.ui.lesionTable
-        table.setColumnCount(len(HEADINGS))
-        table.setHorizontalHeaderLabels(list(HEADINGS))
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setStretchLastSection(True)
-        for column, explanation in enumerate(EXPLANATIONS):
-            table.horizontalHeaderItem(column).setToolTip(explanation)
+        self.table = LesionTable(self.ui.lesionTable, self._lesion_chosen)
+        self.files = PanelFiles(self.widget, self.editor)
         self._list_models()
 
     def _list_models(self) -> None:
@@ -447,62 +438,15 @@ class Panel(VTKObservationMixin):
         self.ui.modelDetails.setText(" · ".join(filter(None, (details, device))))
         self.ui.modelDetails.setToolTip(choice.credits if choice is not None else "")
 
-    def _rows(self) -> list[Any]:
-        """Return name and measurements of every segment."""
-        from SlicerMSAMLib.measurement_rows import NamedMeasurements
-
-        editor = self.editor
-        if editor is None or editor.segmentation is None:
-            return []
-        inside = editor.segmentation.GetSegmentation()
-        return [
-            NamedMeasurements(
-                inside.GetNthSegment(index).GetName(), editor.measurements_of(inside.GetNthSegmentID(index))
-            )
-            for index in range(inside.GetNumberOfSegments())
-        ]
-
     def _update_table(self) -> None:
         if self.editor is None:
             return
-        from SlicerMSAMLib.measurement_rows import shown_row
-
-        table, editor = self.ui.lesionTable, self.editor
+        editor, ui = self.editor, self.ui
         plane = self._parameters.plane if self._parameters is not None else "axial"
-        inside = editor.segmentation.GetSegmentation() if editor.segmentation is not None else None
-        count = inside.GetNumberOfSegments() if inside is not None else 0
-        ids = [inside.GetNthSegmentID(index) for index in range(count)]
-        colours = [inside.GetNthSegment(index).GetColor() for index in range(count)]
-        rows = [
-            (segment_id, colour, shown_row(row, plane))
-            for segment_id, colour, row in zip(ids, colours, self._rows(), strict=True)
-        ]
         selected = editor.lesion.segment_id if editor.lesion is not None else ""
-        self._is_updating = True
-        try:
-            if rows != self._shown_rows:
-                table.setRowCount(len(rows))
-                for index, (_id, colour, texts) in enumerate(rows):
-                    for column, text in enumerate(texts):
-                        item = qt.QTableWidgetItem(text)
-                        if column == 0:
-                            item.setIcon(_swatch(colour))
-                        else:
-                            item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                        table.setItem(index, column, item)
-                self._shown_rows = rows
-            if selected in ids:
-                if table.currentRow() != ids.index(selected):
-                    table.selectRow(ids.index(selected))
-            else:
-                table.clearSelection()
-        finally:
-            self._is_updating = False
-        has_rows = bool(rows)
-        for button in (self.ui.copyButton, self.ui.csvButton):
-            button.setEnabled(has_rows)
-        for button in (self.ui.nrrdButton, self.ui.niftiButton, self.ui.dicomButton):
-            button.setEnabled(has_rows)
+        self.table.show(editor.segmentation, editor.measurements_of, plane, selected)
+        for button in (ui.copyButton, ui.csvButton, ui.nrrdButton, ui.niftiButton, ui.dicomButton):
+            button.setEnabled(not self.table.is_empty)
 
     def _update_overlays(self, lesion: Any) -> None:
         if self.editor is None or self._parameters is None:
@@ -538,13 +482,10 @@ class Panel(VTKObservationMixin):
             self._parameters.plane = self.ui.planeSelector.itemData(index)
             self._update()
 
-    def _row_chosen(self) -> None:
-        if self._is_updating or self.editor is None:
-            return
-        row = self.ui.lesionTable.currentRow()
-        if 0 <= row < len(self._shown_rows):
+    def _lesion_chosen(self, segment_id: str) -> None:
+        if not self._is_updating and self.editor is not None:
             self._error = ""
-            self.editor.select_segment(self._shown_rows[row][0])
+            self.editor.select_segment(segment_id)
 
     def _install(self) -> None:
         try:
@@ -568,54 +509,3 @@ class Panel(VTKObservationMixin):
         finally:
             dialog.close()
             dialog.deleteLater()
-
-    def _copy_measurements(self) -> None:
-        from SlicerMSAMLib.measurement_rows import clipboard_text
-
-        slicer.app.clipboard().setText(clipboard_text(self._rows(), self._parameters.plane))
-
-    def _save_measurements(self) -> None:
-        from SlicerMSAMLib.measurement_rows import write_csv
-
-        path = self._ask_for_file(_("Save measurements"), "CSV (*.csv)", ".csv")
-        if path is not None:
-            self._write(lambda: write_csv(path, self._rows()))
-
-    def _export(self, filters: str, ending: str) -> None:
-        from MSAMLogic.export import Algorithm
-        from MSAMLogic.version import __version__
-        from SlicerMSAMLib import exporting
-
-        editor = self.editor
-        if editor is None or editor.segmentation is None or editor.volume is None:
-            return
-        path = self._ask_for_file(_("Export lesions"), filters, ending)
-        if path is None:
-            return
-        algorithm = Algorithm(f"M-SAM {editor.model}", __version__)
-        database = getattr(slicer, "dicomDatabase", None)
-        self._write(lambda: exporting.export(path, editor.segmentation, editor.volume, algorithm, database))
-
-    def _ask_for_file(self, title: str, filters: str, ending: str) -> Path | None:
-        chosen = qt.QFileDialog.getSaveFileName(self.widget, title, "", filters)
-        if not chosen:
-            return None
-        return Path(chosen if chosen.endswith(ending) else chosen + ending)
-
-    def _write(self, write: Callable[[], object]) -> None:
-        from MSAMLogic.errors import MSAMError
-
-        try:
-            write()
-        except (MSAMError, OSError) as error:
-            slicer.util.errorDisplay(str(error), windowTitle=_("SlicerMSAM"))
-        else:
-            slicer.util.showStatusMessage(_("Saved."), 3000)
-
-
-def _swatch(colour: tuple[float, float, float]) -> qt.QIcon:
-    picture = qt.QPixmap(14, 14)
-    paint = qt.QColor()
-    paint.setRgbF(*colour)
-    picture.fill(paint)
-    return qt.QIcon(picture)
