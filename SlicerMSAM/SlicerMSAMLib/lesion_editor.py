@@ -75,7 +75,7 @@ class LesionEditor(VTKObservationMixin):
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
         self._lesions: dict[tuple[str, str], Lesion] = {}
         self._current: Lesion | None = None
-        self._hidden: tuple[slicer.vtkMRMLSegmentationNode, str] | None = None
+        self._is_away = False
         self._measurements = SegmentMeasurements(self.worker, on_change)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
@@ -243,15 +243,18 @@ class LesionEditor(VTKObservationMixin):
     # The end
 
     def leave(self) -> None:
-        """Take markers and preview out of the views; what is not accepted comes back on return."""
+        """Take markers and preview out of the views; what is not accepted comes back on return.
+
+        Clicks on their way are still answered, and their masks shown on return.
+        """
+        self._is_away = True
         self.clicks.remove()
         self.preview.remove()
-        self._show_segment_again()
 
     def come_back(self) -> None:
         """Show the selected lesion again."""
+        self._is_away = False
         if self._current is not None:
-            self._current.content = self._current.content or None
             self._recall(self._current)
         self._show()
 
@@ -466,7 +469,7 @@ class LesionEditor(VTKObservationMixin):
         except MSAMError as error:
             self._refuse(error)
             return
-        lesion.accepted = click_memory.fingerprint(lesion.update.mask)
+        lesion.accepted = lesion.update.content
         self._remember(lesion)
         mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
         self._measurements.measure(lesion.segment_id, mask, self._present_volume().ready_image)
@@ -489,11 +492,13 @@ class LesionEditor(VTKObservationMixin):
 
     def _show(self) -> None:
         """Bring markers and preview in step with the selected lesion."""
+        if self._is_away:
+            self._on_change()
+            return
         lesion = self._current
         if lesion is None or self._volume_node is None:
             self.clicks.show([])
             self.preview.hide()
-            self._show_segment_again()
             self._on_change()
             return
         if not lesion.jobs:
@@ -503,33 +508,11 @@ class LesionEditor(VTKObservationMixin):
             )
         if lesion.update is None or lesion.segment is None or lesion.is_accepted:
             self.preview.hide()
-            self._show_segment_again()
         else:
             labelmap = labelmap_of(lesion.update.mask, self._volume_node)
             segment = lesion.segment
             self.preview.show(labelmap, self._volume_node, segment.GetColor(), segment.GetName())
-            self._hide_segment(lesion)
         self._on_change()
-
-    def _hide_segment(self, lesion: Lesion) -> None:
-        """Hide the accepted mask while a newer one is shown, so that what shrinks is seen to shrink."""
-        display = lesion.segmentation.GetDisplayNode()
-        held = (lesion.segmentation, lesion.segment_id)
-        if self._hidden == held or display is None:
-            return
-        self._show_segment_again()
-        if display.GetSegmentVisibility(lesion.segment_id):
-            display.SetSegmentVisibility(lesion.segment_id, False)
-            self._hidden = held
-
-    def _show_segment_again(self) -> None:
-        if self._hidden is None:
-            return
-        segmentation, segment_id = self._hidden
-        self._hidden = None
-        display = segmentation.GetDisplayNode() if slicer.mrmlScene.IsNodePresent(segmentation) else None
-        if display is not None and segmentation.GetSegmentation().GetSegment(segment_id) is not None:
-            display.SetSegmentVisibility(segment_id, True)
 
     def _refuse(self, error: Exception) -> None:
         if not isinstance(error, MSAMError):
@@ -541,7 +524,6 @@ class LesionEditor(VTKObservationMixin):
 
     def _leave_lesion(self) -> None:
         self._current = None
-        self._show_segment_again()
 
     def _leave_volume(self) -> None:
         """Forget the volume's sessions; segments remember their clicks."""
@@ -553,7 +535,6 @@ class LesionEditor(VTKObservationMixin):
             current, self._current = self._current, None
             if current.segment is not None and self._segmentation is current.segmentation:
                 self._current = self._lesion_of(current.segment_id)
-        self._show_segment_again()
 
     def _select_current_anew(self) -> None:
         self._prepare()
@@ -563,7 +544,6 @@ class LesionEditor(VTKObservationMixin):
         self.measure_segments()
 
     def _scene_closes(self, caller: object, event: object) -> None:
-        self._hidden = None
         self.worker.cancel()
         self.clicks.forget()
         self.preview.forget()

@@ -1,7 +1,8 @@
 """The live mask: what the clicks say, shown before it is accepted.
 
 It is a segmentation of the module's own, hidden from lists and not saved, so nothing of the user's
-changes until the mask is accepted.
+changes until the mask is accepted. An accepted mask stays in view beneath it: hiding that would be saved
+with the scene. The preview's colour is therefore brighter and its outline wider.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from slicer.i18n import tr as _
 from SlicerMSAMLib.own_nodes import add_own_node
 from SlicerMSAMLib.segment_access import FILL_OPACITY
 
-_OUTLINE_WIDTH = 2
+_OUTLINE_WIDTH = 3
+_BRIGHTER = 0.45  # share of white in the preview's colour
 _SEGMENT = "Preview"
 
 
@@ -45,19 +47,21 @@ class LesionPreview:
         Args:
             labelmap: in the volume's own RAS.
             volume: whose parent transforms apply to the mask too.
-            colour: RGB in [0, 1].
+            colour: the segment's, RGB in [0, 1].
             name: of the lesion.
         """
         node = self._present_node()
+        red, green, blue = (part + _BRIGHTER * (1 - part) for part in colour)
+        bright = (red, green, blue)
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         segmentation = node.GetSegmentation()
         if segmentation.GetSegment(_SEGMENT) is None:
-            segmentation.AddEmptySegment(_SEGMENT, name, colour)
+            segmentation.AddEmptySegment(_SEGMENT, name, bright)
         segment = segmentation.GetSegment(_SEGMENT)
         if segment.GetName() != name:
             segment.SetName(name)
-        if segment.GetColor() != tuple(colour):
-            segment.SetColor(*colour)
+        if segment.GetColor() != bright:
+            segment.SetColor(*bright)
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(
             labelmap, node, _SEGMENT, slicer.vtkSlicerSegmentationsModuleLogic.MODE_REPLACE
         )

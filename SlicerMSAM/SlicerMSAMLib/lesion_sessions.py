@@ -9,6 +9,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from MSAMLogic.session import Click, InteractiveSession
+from SlicerMSAMLib.click_memory import fingerprint
 from SlicerMSAMLib.inference_worker import Job
 
 
@@ -18,6 +19,7 @@ class Update:
 
     Attributes:
         mask: uint8 mask in its bounding box, on the volume's own voxels, LPS.
+        content: fingerprint of the mask.
         clicks: all clicks of the lesion, oldest first, LPS in the volume's own coordinates.
         can_undo: whether there is something to undo.
         can_redo: whether there is something to redo.
@@ -26,6 +28,7 @@ class Update:
     """
 
     mask: sitk.Image
+    content: str
     clicks: tuple[Click, ...]
     can_undo: bool
     can_redo: bool
@@ -35,8 +38,10 @@ class Update:
     @classmethod
     def of(cls, session: InteractiveSession) -> Update:
         """Return the present state of a session."""
+        mask = session.mask_region
         return cls(
-            session.mask_region,
+            mask,
+            fingerprint(mask),
             session.clicks,
             session.can_undo,
             session.can_redo,

@@ -57,14 +57,16 @@ class SegmentMeasurements:
             self._open.pop(segment_id, None)
             logger.info("Segment %s is not measured: %s", segment_id, error)
 
-        job = Job(lambda job: measure(image(), mask), done, failed)
+        def cancelled() -> None:
+            self._open.pop(segment_id, None)
+
+        job = Job(lambda job: measure(image(), mask), done, failed, cancelled)
         self._open[segment_id] = job
         self._worker.submit(job)
 
     def give_way(self) -> None:
         """Drop what is not measured yet: something more urgent has come, and changes it anyway."""
         self._worker.cancel(list(self._open.values()))
-        self._open.clear()
 
     def clear(self) -> None:
         """Forget everything."""

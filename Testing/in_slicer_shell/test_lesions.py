@@ -47,18 +47,21 @@ def test_the_mask_is_that_of_a_session_with_the_same_clicks(user: User) -> None:
     assert np.array_equal(user.mask(), directly(HeldPredictor(), image, user.markers()))
 
 
-def test_a_shrinking_preview_hides_the_accepted_mask_and_brings_it_back(user: User) -> None:
+def test_a_preview_leaves_the_accepted_mask_as_it_is_and_stands_out(user: User) -> None:
     image, centre, _ = two_balls()
     user.open(volume_node(image))
     user.mark(centre)
     user.panel.accept()
-    display = user.segmentation.GetDisplayNode()
-    assert display.GetSegmentVisibility(user.lesion.segment_id)
+    accepted = user.written()
     user.mark(beside(centre, 6), positive=False)
-    assert not display.GetSegmentVisibility(user.lesion.segment_id)
+    assert np.array_equal(user.written(), accepted) and user.editor.preview.is_shown
+    assert user.segmentation.GetDisplayNode().GetSegmentVisibility(user.lesion.segment_id)
+    own = user.lesion.segment.GetColor()
+    shown = user.editor.preview.node.GetSegmentation().GetNthSegment(0).GetColor()
+    assert all(a > b for a, b in zip(shown, own, strict=True))
     user.panel.undo()
     user.wait()
-    assert display.GetSegmentVisibility(user.lesion.segment_id) and not user.editor.preview.is_shown
+    assert not user.editor.preview.is_shown
 
 
 class OpenSegmentEditor:

@@ -192,6 +192,36 @@ def test_leaving_and_coming_back_goes_on_where_it_was(user: User) -> None:
     assert len(user.markers()) == 1
 
 
+def test_an_answer_that_comes_after_leaving_waits_until_the_user_is_back(user: User) -> None:
+    image, centre, _ = two_balls()
+    user.open(volume_node(image))
+    user.mark(centre)
+    user.predictor.may_go_on.clear()
+    user.place(beside(centre, 6), positive=False)
+    user.wait_until(user.predictor.is_waiting.is_set)
+    slicer.util.selectModule("")
+    user.predictor.may_go_on.set()
+    user.wait()
+    assert count_nodes("vtkMRMLMarkupsFiducialNode") == 0 and user.editor.preview.node is None
+    user.open()
+    user.wait()
+    expected = directly(HeldPredictor(), image, [(centre, True), (beside(centre, 6), False)])
+    assert np.array_equal(user.mask(), expected) and len(user.markers()) == 2
+    assert user.editor.preview.is_shown
+
+
+def test_what_was_to_be_measured_is_measured_after_a_cancel(user: User) -> None:
+    image, centre, _ = two_balls()
+    user.open(volume_node(image))
+    user.mark(centre)
+    user.place(beside(centre, 6), positive=False)
+    user.panel.cancel()
+    user.wait()
+    user.mark(beside(centre, 6), positive=False)
+    measured = user.editor.measurements_of(user.lesion.segment_id)
+    assert measured is not None and measured.voxel_count == user.mask().sum()
+
+
 def test_keys_are_dead_outside_the_module(user: User) -> None:
     import qt
 

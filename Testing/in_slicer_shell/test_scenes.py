@@ -57,6 +57,25 @@ def test_lesions_clicks_and_history_survive_a_scene_file(user: User, tmp_path: P
     assert np.array_equal(user.mask(), expected)  # and it goes on, click by click
 
 
+def test_an_accepted_mask_under_a_preview_is_saved_as_it_was(user: User, tmp_path: Path) -> None:
+    image, one, _ = two_balls()
+    volume = volume_node(image)
+    user.open(volume)
+    user.mark(one)
+    user.panel.accept()
+    accepted = user.written()
+    user.mark(beside(one, 6), positive=False)
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.util.selectModule("")
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    opened = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    segment_id = opened.GetSegmentation().GetNthSegmentID(0)
+    assert opened.GetDisplayNode().GetSegmentVisibility(segment_id)
+    scan = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+    assert np.array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(opened, segment_id, scan), accepted)
+
+
 def test_the_module_s_own_nodes_are_not_in_the_scene_file(user: User, tmp_path: Path) -> None:
     image, one, _ = two_balls()
     user.open(volume_node(image))
