@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from MSAMLogic.training import samples as samples_module
 from MSAMLogic.training import trainer as trainer_module
 from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
+from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import (
@@ -945,11 +947,8 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     assert_same_state(state_of(tmp_path / "parts"), whole)
     names = [tmp_path / run / "weights.safetensors" for run in ("whole", "parts")]
     assert names[0].read_bytes() == names[1].read_bytes()
-    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == [
-        "checkpoint.pt",
-        "log.csv",
-        "weights.safetensors",
-    ]
+    left = {path.name for path in (tmp_path / "parts").iterdir()} - {"tensorboard"}
+    assert left == {"checkpoint.pt", "log.csv", "weights.safetensors"}
 
 
 def test_a_run_leaves_averaged_weights_and_a_log(training_folder: Path, tmp_path: Path, clock: Clock) -> None:
@@ -1032,3 +1031,45 @@ def test_a_run_can_start_from_given_weights(training_folder: Path, tmp_path: Pat
     )
     expected = read_network(weights).state_dict()
     assert_same_state(Trainer(config, quiet).network.state_dict(), expected)
+
+
+# The log of a run
+
+
+def logged(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_log_goes_on_after_a_kill_without_the_rows_that_come_again(tmp_path: Path) -> None:
+    log = TrainingLog(tmp_path)
+    for step in (50, 100, 150):
+        log.write({"step": step, "loss": 1 / step})
+    again = TrainingLog(tmp_path, step=120)  # the checkpoint is older than the last row
+    again.write({"step": 150, "loss": 0.5})
+    again.close()
+    rows = logged(tmp_path / "log.csv")
+    assert [int(row["step"]) for row in rows] == [50, 100, 150] and float(rows[-1]["loss"]) == 0.5
+
+
+def test_tensorboard_shows_the_same_curve(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = TrainingLog(tmp_path)
+    for step in (50, 100):
+        log.write({"step": step, "loss": step / 1000, "dice_last": 0.5})
+    log.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) == {"loss", "dice_last"}
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+        (50, pytest.approx(0.05)),
+        (100, pytest.approx(0.1)),
+    ]
+
+
+def test_without_tensorboard_there_is_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    log = TrainingLog(tmp_path)
+    log.write({"step": 50, "loss": 0.1})
+    log.close()
+    assert len(logged(tmp_path / "log.csv")) == 1 and not (tmp_path / "tensorboard").exists()

@@ -7,7 +7,6 @@ slow machine and a fast one both end well.
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from MSAMLogic.model.detail_branch import click_maps
 from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training.cases import LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import simulate_click
+from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 
@@ -203,6 +203,7 @@ class Trainer:
             multiprocessing_context="fork" if config.workers else None,
         )
         self.network.train()
+        log = TrainingLog(config.output, self.progress.step)
         saved = last = time.monotonic()
         window: list[dict[str, float]] = []
         for batch in loader:
@@ -212,12 +213,13 @@ class Trainer:
             last = now
             done = self._is_done()
             if len(window) == 50 or done:
-                self._write_log(window)
+                self._write_log(log, window)
                 window = []
             if done or now - saved > 60 * config.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
             if done:
+                log.close()
                 return
 
     def save(self) -> None:
@@ -292,16 +294,10 @@ class Trainer:
                 self.average[name].lerp_(value, 1 - decay)
         return {"loss": float(loss.detach()), "dice_first": dices[0], "dice_last": dices[-1]}
 
-    def _write_log(self, window: list[dict[str, float]]) -> None:
+    def _write_log(self, log: TrainingLog, window: list[dict[str, float]]) -> None:
         row = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2)}
         row |= {key: round(float(np.mean([entry[key] for entry in window])), 4) for key in window[0]}
-        path = self.config.output / "log.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        log.write(row)
         self.log("  ".join(f"{key} {value}" for key, value in row.items()))
 
 
