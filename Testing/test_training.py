@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -637,7 +638,7 @@ def test_a_given_mask_becomes_logits_of_its_share_in_each_cell(mask: np.ndarray)
 @given(seeds)
 def test_a_mask_to_start_from_is_wrong_but_near_the_lesion(seed: int) -> None:
     truth = block((0, 6), (8, 16), (20, 32), size=32)[None]  # it leaves the patch on two sides
-    prompts, starts = trainer_module._starting_masks(truth, 16, rng_of(seed))
+    prompts, starts = trainer_module._starting_masks(truth, 16, [rng_of(seed)])
     assert prompts.shape == (1, 1, 16, 16, 16) and len(starts) == 1
     if starts[0] is None:
         assert not prompts.any()
@@ -650,7 +651,7 @@ def test_a_mask_to_start_from_is_wrong_but_near_the_lesion(seed: int) -> None:
 
 def test_a_sixth_of_the_series_start_from_a_mask() -> None:
     truth = np.repeat(block((8, 20), (8, 20), (8, 20))[None], 300, axis=0)
-    _, starts = trainer_module._starting_masks(truth, 12, rng_of(0))
+    _, starts = trainer_module._starting_masks(truth, 12, [rng_of(n) for n in range(300)])
     assert 25 <= sum(start is not None for start in starts) <= 70
 
 
@@ -1073,3 +1074,47 @@ def test_without_tensorboard_there_is_the_table(tmp_path: Path, monkeypatch: pyt
     log.write({"step": 50, "loss": 0.1})
     log.close()
     assert len(logged(tmp_path / "log.csv")) == 1 and not (tmp_path / "tensorboard").exists()
+
+
+# Several processes
+
+
+def test_two_processes_learn_what_one_with_twice_the_batch_learns(
+    training_folder: Path, tmp_path: Path
+) -> None:
+    plain = replace(TINY, lora_rank=0, encoder_depth=2, all_clicks=True)
+    start = tmp_path / "start.safetensors"
+    torch.manual_seed(0)
+    save_weights(start, plain, build_model("", plain).state_dict())
+
+    def config(name: str, batch_size: int) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(
+            f"data: {training_folder}\noutput: {tmp_path / name}\nstart: {start}\nminutes: 60\nsteps: 4\n"
+            f"batch_size: {batch_size}\nclicks: 3\nworkers: 0\nthreads: 1\nmixed_precision: false\n"
+        )
+        return path
+
+    command = [sys.executable, "-m", "MSAMLogic.cli", "train"]
+    runs = {
+        "one": [*command, str(config("one", 2))],
+        "two": [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "MSAMLogic.cli", "train", str(config("two", 1))),
+        ],
+    }
+    for run in runs.values():
+        done = subprocess.run(run, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+    one, two = (state_of(tmp_path / name) for name in runs)
+    assert one["progress"]["step"] == two["progress"]["step"] == 4
+    for name, value in one["network"].items():
+        torch.testing.assert_close(two["network"][name], value, rtol=1e-4, atol=1e-5)
+    losses = [float(logged(tmp_path / name / "log.csv")[-1]["loss"]) for name in runs]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_a_run_ends_after_its_steps(training_folder: Path, tmp_path: Path) -> None:
+    config = config_of(training_folder, tmp_path / "run", steps=3)
+    Trainer(config, quiet).run()
+    assert state_of(tmp_path / "run")["progress"]["step"] == 3

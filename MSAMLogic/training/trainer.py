@@ -7,9 +7,10 @@ slow machine and a fast one both end well.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ from MSAMLogic.training.cases import LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import simulate_click
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
+from MSAMLogic.training.process_group import ProcessGroup
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 
 
@@ -47,7 +49,10 @@ class TrainingConfig(BaseModel):
         start: weights to start from, a name of the registry or a path, in place of random ones. What the
             architecture has beyond them starts at random.
         minutes: wall-clock budget over all resumed runs.
-        batch_size: patches a step.
+        steps: most steps over all resumed runs; by default only the time ends a run. With it, and time
+            enough, a run can be repeated to the bit on the same machine.
+        batch_size: patches a step and process.
+        mixed_precision: compute in bfloat16 where that is safe.
         clicks: most clicks a patch; each step draws 1 to this many.
         graded_clicks: most clicks a patch that are learnt from; the others only lead there, at a third of
             the time.
@@ -70,9 +75,11 @@ class TrainingConfig(BaseModel):
     architecture: str | None = None
     start: str | None = None
     minutes: float = Field(default=60, gt=0)
+    steps: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=2, ge=1)
     clicks: int = Field(default=4, ge=1)
     graded_clicks: int = Field(default=4, ge=1)
+    mixed_precision: bool = True
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)
@@ -126,16 +133,32 @@ class Progress:
 
 
 class _FromStep(Sampler[int]):
-    """The sample indices of a run that goes on after ``start`` samples."""
+    """The sample indices of one process of a run that goes on after ``step`` steps.
 
-    def __init__(self, start: int, stop: int) -> None:
-        self.range = range(start, stop)
+    The samples of a step are shared out in order, so that more processes see what one with a larger batch
+    would have seen.
+
+    Args:
+        step: steps that are done.
+        batch_size: samples a step and process.
+        group: the processes.
+    """
+
+    def __init__(self, step: int, batch_size: int, group: ProcessGroup) -> None:
+        self.step, self.batch_size, self.group = step, batch_size, group
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.range)
+        for step in itertools.count(self.step):
+            first = first_sample(step, self.batch_size, self.group)
+            yield from range(first, first + self.batch_size)
 
     def __len__(self) -> int:
-        return len(self.range)
+        return 2**40
+
+
+def first_sample(step: int, batch_size: int, group: ProcessGroup) -> int:
+    """Return the index of the first sample that a process takes in a step."""
+    return (step * group.size + group.rank) * batch_size
 
 
 class Trainer:
@@ -152,7 +175,10 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.group = ProcessGroup()
+        self.device = self.group.device
+        if not self.group.is_first:
+            self.log = lambda line: None
         network = _first_network(config)
         self.network = network.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -178,6 +204,7 @@ class Trainer:
         if self.checkpoint.exists():
             self._resume()
         if self._is_done():
+            self.group.stop()
             return
         training, _ = split_by_patient(read_cases(config.data))
         cases = [LoadedCase(case) for case in training]
@@ -197,29 +224,31 @@ class Trainer:
         loader = DataLoader(
             samples,
             batch_size=config.batch_size,
-            sampler=_FromStep(self.progress.step * config.batch_size, 2**40),
+            sampler=_FromStep(self.progress.step, config.batch_size, self.group),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
             multiprocessing_context="fork" if config.workers else None,
         )
         self.network.train()
-        log = TrainingLog(config.output, self.progress.step)
+        log = TrainingLog(config.output, self.progress.step) if self.group.is_first else None
         saved = last = time.monotonic()
         window: list[dict[str, float]] = []
         for batch in loader:
             window.append(self._step(batch))
             now = time.monotonic()
-            self.progress.seconds += now - last
+            self.progress.seconds = self.group.of_first(self.progress.seconds + now - last)
             last = now
             done = self._is_done()
-            if len(window) == 50 or done:
+            if log is not None and (len(window) == 50 or done):
                 self._write_log(log, window)
                 window = []
-            if done or now - saved > 60 * config.checkpoint_minutes:
+            if self.group.is_first and (done or now - saved > 60 * config.checkpoint_minutes):
                 self.save()
                 saved = time.monotonic()
             if done:
-                log.close()
+                if log is not None:
+                    log.close()
+                self.group.stop()
                 return
 
     def save(self) -> None:
@@ -235,7 +264,13 @@ class Trainer:
         save_weights(self.weights, self.network.config, self.average)
 
     def _is_done(self) -> bool:
-        return self.progress.seconds >= 60 * self.config.minutes
+        return self._spent() >= 1.0
+
+    def _spent(self) -> float:
+        """Return the share of the budget, of time or of steps, that is used up."""
+        time_spent = self.progress.seconds / (60 * self.config.minutes)
+        steps = self.config.steps
+        return time_spent if steps is None else max(time_spent, self.progress.step / steps)
 
     def _resume(self) -> None:
         try:
@@ -267,7 +302,9 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         warm_up = min(1.0, (self.progress.step + 1) / 150)
-        spent = min(1.0, self.progress.seconds / (60 * self.config.minutes))
+        # With a number of steps the rate follows that alone, so that a run can be repeated exactly.
+        steps = self.config.steps
+        spent = min(1.0, self._spent() if steps is None else self.progress.step / steps)
         rate = self.config.learning_rate * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -275,16 +312,20 @@ class Trainer:
     def _step(self, batch: dict[str, Tensor]) -> dict[str, float]:
         self._set_learning_rate()
         patch, target = batch["patch"].to(self.device), batch["target"].to(self.device)
-        rng = np.random.default_rng((self.config.seed, 1, self.progress.step))
-        with torch.autocast(self.device.type, torch.bfloat16):
+        config, step = self.config, self.progress.step
+        rng = np.random.default_rng((config.seed, 1, step))
+        first = first_sample(step, config.batch_size, self.group)
+        readers = [np.random.default_rng((config.seed, 2, first + n)) for n in range(len(patch))]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
             losses, dices = click_losses(
-                self.network, patch, target, self.config.clicks, rng, self.config.graded_clicks
+                self.network, patch, target, config.clicks, rng, config.graded_clicks, readers
             )
         loss = torch.stack(losses).mean()
         if not torch.isfinite(loss):
             raise TrainingError(f"The loss at step {self.progress.step} is not finite; lower learning_rate.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.group.average_gradients(self.network.parameters())
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.progress.step += 1
@@ -292,7 +333,8 @@ class Trainer:
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
-        return {"loss": float(loss.detach()), "dice_first": dices[0], "dice_last": dices[-1]}
+        figures = self.group.mean(torch.tensor([float(loss.detach()), dices[0], dices[-1]]))
+        return dict(zip(("loss", "dice_first", "dice_last"), figures.tolist(), strict=True))
 
     def _write_log(self, log: TrainingLog, window: list[dict[str, float]]) -> None:
         row = {"step": self.progress.step, "minutes": round(self.progress.seconds / 60, 2)}
@@ -308,6 +350,7 @@ def click_losses(
     most_clicks: int,
     rng: np.random.Generator,
     most_graded: int | None = None,
+    readers: Sequence[np.random.Generator] | None = None,
 ) -> tuple[list[Tensor], list[float]]:
     """Click up to ``most_clicks`` times and return the loss of each answer that is learnt from.
 
@@ -316,7 +359,9 @@ def click_losses(
         patch: (B, 1, n, n, n) normalised.
         target: (B, 1, n, n, n) bool.
         most_clicks: 1 to this many clicks are made.
-        rng: source of chance.
+        rng: source of chance for what all patches have in common: how many clicks, which are learnt from.
+        readers: sources of chance for the clicks of each patch, so that these do not depend on the
+            company of a patch; by default ``rng`` for all.
         most_graded: how many of the answers are learnt from at most; by default all. The last goes before
             the first, and these before others, which are drawn.
 
@@ -327,7 +372,8 @@ def click_losses(
     truth = target.cpu().numpy()[:, 0]
     small_target = nn.functional.adaptive_avg_pool3d(target.float(), config.mask_size)
     clicks: list[list[tuple[np.ndarray[Any, Any], int]]] = [[] for _ in truth]
-    prompt, answers = _starting_masks(truth, config.mask_size, rng)
+    readers = readers or [rng] * len(truth)
+    prompt, answers = _starting_masks(truth, config.mask_size, readers)
     mask_logits = prompt.to(patch.device)
     features: PatchFeatures = network.look(patch)
     losses: list[Tensor] = []
@@ -337,7 +383,7 @@ def click_losses(
     graded = set(preferred[: most_graded or count])
     for turn in range(count):
         for index, region in enumerate(truth):
-            click = simulate_click(region, answers[index], rng)
+            click = simulate_click(region, answers[index], readers[index])
             clicks[index].append(click if click is not None else (np.zeros(3), -1))
         chosen = clicks if config.all_clicks else [entry[-1:] for entry in clicks]
         coords = torch.tensor(np.array([[c for c, _ in entry] for entry in chosen]), dtype=torch.float32)
@@ -396,14 +442,14 @@ def _first_network(config: TrainingConfig) -> MSAM:
 
 
 def _starting_masks(
-    truth: np.ndarray[Any, Any], mask_size: int, rng: np.random.Generator
+    truth: np.ndarray[Any, Any], mask_size: int, readers: Sequence[np.random.Generator]
 ) -> tuple[Tensor, list[np.ndarray[Any, Any] | None]]:
     """Return the first mask prompt of each patch and the mask that it stands for.
 
     Mostly there is none. Sometimes a reader corrects a given mask: a shifted and sometimes cut truth.
     """
     prompts, masks = [], []
-    for region in truth:
+    for region, rng in zip(truth, readers, strict=True):
         given: np.ndarray[Any, Any] | None = None
         if rng.random() < 0.15:
             given = ndimage.shift(region.astype(np.uint8), rng.integers(-4, 5, 3), order=0) > 0
