@@ -23,7 +23,7 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 # An estimate of IoU within this share of another one is as good.
-GOOD_ENOUGH = 0.85
+GOOD_ENOUGH = 0.8
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
 

@@ -154,7 +154,7 @@ CONFIGURATIONS: dict[str, ModelConfig] = {
         all_clicks=True,
         spacings=(0.375, 0.53, 0.75, 1.06, 1.5, 2.12, 3.0, 4.24, 6.0),
         first_spacing=1.5,
-        first_looks=(0.75, 1.5, 3.0),
+        first_looks=(0.75, 1.5, 3.0, 4.24),
         antialias=True,
     ),
 }
