@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 import threading
 import time
@@ -28,9 +26,7 @@ from SlicerMSAMLib.measurement_rows import (
     HEADINGS,
     NamedMeasurements,
     clipboard_text,
-    csv_text,
     shown_row,
-    write_csv,
 )
 
 # The worker
@@ -271,11 +267,3 @@ def test_a_row_has_a_text_for_each_heading(rows: list[NamedMeasurements]) -> Non
 def test_the_clipboard_has_headings_and_rows(rows: list[NamedMeasurements]) -> None:
     lines = clipboard_text(rows, "coronal").splitlines()
     assert lines[0].split("\t") == list(HEADINGS) and len(lines) == 3
-
-
-def test_csv_has_three_planes_of_what_was_measured(rows: list[NamedMeasurements], tmp_path: Path) -> None:
-    read = list(csv.DictReader(io.StringIO(csv_text(rows))))
-    assert [row["plane"] for row in read] == ["axial", "coronal", "sagittal"]
-    assert {row["lesion"] for row in read} == {"Lesion 1"}
-    write_csv(tmp_path / "rows.csv", rows)
-    assert (tmp_path / "rows.csv").read_text() == csv_text(rows)

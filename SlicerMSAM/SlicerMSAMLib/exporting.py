@@ -12,9 +12,8 @@ from MSAMLogic.errors import ImageError
 from MSAMLogic.export import Algorithm, Code, Segment, write_dicom_segmentation, write_segments_nrrd
 from MSAMLogic.export.masks import write_labels
 from MSAMLogic.export.terminology import ABNORMAL, LESION
-from MSAMLogic.geometry import ImageGrid
 from SlicerMSAMLib.segment_access import read_segment
-from SlicerMSAMLib.volume_geometry import ijk_to_ras
+from SlicerMSAMLib.volume_geometry import grid_of, ijk_to_ras
 
 
 def export(
@@ -38,7 +37,7 @@ def export(
         OSError: when the file cannot be written.
     """
     segments = segments_of(segmentation, volume)
-    grid = _grid_of(volume)
+    grid = grid_of(ijk_to_ras(volume), volume.GetImageData().GetDimensions())
     if path.name.endswith(".dcm"):
         write_dicom_segmentation(path, segments, _source_of(volume, database), algorithm)
     elif path.name.endswith(".seg.nrrd"):
@@ -82,18 +81,6 @@ def _codes(entry: str) -> tuple[Code, Code, Code | None]:
         return Code(value, scheme, meaning)
 
     return code(1) or ABNORMAL, code(2) or LESION, code(5)
-
-
-def _grid_of(volume: slicer.vtkMRMLScalarVolumeNode) -> ImageGrid:
-    import numpy as np
-
-    to_lps = np.diag([-1.0, -1.0, 1.0]) @ ijk_to_ras(volume)[:3]
-    spacing = np.linalg.norm(to_lps[:, :3], axis=0)
-    x, y, z = (float(v) for v in to_lps[:, 3])
-    a, b, c = (float(v) for v in spacing)
-    direction = tuple(float(v) for v in (to_lps[:, :3] / spacing).ravel())
-    i, j, k = volume.GetImageData().GetDimensions()
-    return ImageGrid((i, j, k), (x, y, z), (a, b, c), direction)
 
 
 def _source_of(volume: slicer.vtkMRMLScalarVolumeNode, database: Any) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import slicer
 
-from MSAMLogic.session import Click
 from SlicerMSAMLib import click_memory
 from SlicerMSAMLib.inference_worker import Job
 from SlicerMSAMLib.lesion_sessions import LesionSessions, Update
@@ -23,7 +22,6 @@ class Lesion:
         segmentation: the user's segmentation.
         segment_id: the segment in it.
         update: the newest result, None before the first.
-        pending: clicks on their way to the worker, oldest first.
         jobs: open jobs that change this lesion.
         content: fingerprint of the segment when it was last read or written; None when unknown.
         accepted: fingerprint of the mask that was last accepted.
@@ -33,7 +31,6 @@ class Lesion:
     segmentation: slicer.vtkMRMLSegmentationNode
     segment_id: str
     update: Update | None = None
-    pending: list[Click] = field(default_factory=list)
     jobs: list[Job] = field(default_factory=list)
     content: str | None = None
     accepted: str | None = None

@@ -61,7 +61,7 @@ class LesionEditor(VTKObservationMixin):
     ) -> None:
         VTKObservationMixin.__init__(self)
         self.worker = InferenceWorker(on_message)
-        self.clicks = MarkupClicks(self._click_was_placed, self._clicks_were_changed)
+        self.clicks = MarkupClicks(self.click, self._clicks_were_changed)
         self.preview = LesionPreview()
         self.writer = segment_access.SegmentWriter()
         self.model = "default"
@@ -128,7 +128,7 @@ class LesionEditor(VTKObservationMixin):
         """Choose the segmentation to write to."""
         if node is self._segmentation:
             return
-        self._leave_lesion()
+        self._current = None
         self._segmentation = node
         self._measurements.clear()
         self.measure_segments()
@@ -138,7 +138,7 @@ class LesionEditor(VTKObservationMixin):
         """Choose the lesion to click; its clicks, mask and history come back."""
         if self._current is not None and segment_id == self._current.segment_id:
             return
-        self._leave_lesion()
+        self._current = None
         if segment_id and self._segmentation is not None:
             self._current = self._lesion_of(segment_id)
             self._recall(self._current)
@@ -173,14 +173,7 @@ class LesionEditor(VTKObservationMixin):
         except MSAMError as error:
             self._refuse(error)
             return
-        click = Click(point, positive)
-        lesion.pending.append(click)
-
-        def forget() -> None:
-            if click in lesion.pending:
-                lesion.pending.remove(click)
-
-        self._change(lesion, lambda session: session.click(click.point, click.positive), forget)
+        self._change(lesion, lambda session: session.click(point, positive))
 
     def undo(self) -> None:
         """Take the last change of the selected lesion back: clicks, markers, mask and model state."""
@@ -300,7 +293,7 @@ class LesionEditor(VTKObservationMixin):
         if self._segmentation is None:
             self._segmentation = segment_access.add_segmentation(self._volume_node)
         if self._current is None or self._current.segment is None:
-            self._leave_lesion()
+            self._current = None
             self._current = self._lesion_of(segment_access.add_lesion(self._segmentation))
         lesion = self._current
         if lesion.content is None:
@@ -333,12 +326,7 @@ class LesionEditor(VTKObservationMixin):
             for click in memory.clicks:
                 session.click(click.point, click.positive)
 
-        lesion.pending = list(memory.clicks)
-
-        def forget() -> None:
-            lesion.pending.clear()
-
-        self._change(lesion, make_again, forget, anew=True)
+        self._change(lesion, make_again, anew=True)
 
     def _adopt(self, lesion: Lesion) -> None:
         """Start from what the segment holds, when somebody else has put it there."""
@@ -374,7 +362,6 @@ class LesionEditor(VTKObservationMixin):
         self,
         lesion: Lesion,
         change: Callable[[InteractiveSession], object],
-        forget: Callable[[], object] = lambda: None,
         anew: bool = False,
     ) -> None:
         """Let the worker change a lesion.
@@ -382,13 +369,11 @@ class LesionEditor(VTKObservationMixin):
         Args:
             lesion: which one.
             change: what to do to its session, on the worker's thread.
-            forget: called when it is done, failed or cancelled.
             anew: start from a session without history.
         """
         try:
             volume = self._present_volume()
         except MSAMError as error:
-            forget()
             self._refuse(error)
             return
         self._measurements.give_way()
@@ -397,7 +382,6 @@ class LesionEditor(VTKObservationMixin):
             return self._sessions(volume, job).try_change(lesion, change, job, anew)
 
         def settle() -> None:
-            forget()
             if job in lesion.jobs:
                 lesion.jobs.remove(job)
 
@@ -465,13 +449,12 @@ class LesionEditor(VTKObservationMixin):
             return
         try:
             self.writer.write(lesion.update.mask, lesion.segmentation, lesion.segment_id, self._volume_node)
-            lesion.content = self._content(lesion)
+            mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
         except MSAMError as error:
             self._refuse(error)
             return
-        lesion.accepted = lesion.update.content
+        lesion.content, lesion.accepted = click_memory.fingerprint(mask), lesion.update.content
         self._remember(lesion)
-        mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
         self._measurements.measure(lesion.segment_id, mask, self._present_volume().ready_image)
         self._show()
 
@@ -522,9 +505,6 @@ class LesionEditor(VTKObservationMixin):
 
     # Inside: leaving
 
-    def _leave_lesion(self) -> None:
-        self._current = None
-
     def _leave_volume(self) -> None:
         """Forget the volume's sessions; segments remember their clicks."""
         self.worker.cancel()
@@ -558,16 +538,13 @@ class LesionEditor(VTKObservationMixin):
             self.select_volume(None)
         elif node is self._segmentation:
             self.worker.cancel()
-            self._leave_lesion()
+            self._current = None
             self._lesions.clear()
             self._measurements.clear()
             self._segmentation = None
             self._show()
 
     # Inside: what markers tell
-
-    def _click_was_placed(self, world: Ras, positive: bool) -> None:
-        self.click(world, positive)
 
     def _clicks_were_changed(self) -> None:
         """Make all clicks again with the markers where they are now."""

@@ -65,8 +65,9 @@ class MarkupClicks(VTKObservationMixin):
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide the points; hidden ones still count."""
-        for positive in (True, False):
-            self._node(positive).GetDisplayNode().SetVisibility(visible)
+        for node in self.nodes:
+            if bool(node.GetDisplayNode().GetVisibility()) != visible:
+                node.GetDisplayNode().SetVisibility(visible)
 
     def start_placing(self, positive: bool) -> None:
         """Let every click in a view place a point, until :meth:`stop_placing`."""

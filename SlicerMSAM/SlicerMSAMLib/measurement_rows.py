@@ -1,14 +1,10 @@
-"""Measurements as the table shows them, as text for the clipboard, and as CSV."""
+"""Measurements as the panel's table shows them, and as text for the clipboard."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
-from MSAMLogic.files import atomic_path
 from MSAMLogic.measurements import LesionMeasurements, Plane
 
 HEADINGS = ("Lesion", "ml", "Long, mm", "Short, mm", "Mean", "SD")
@@ -20,7 +16,6 @@ EXPLANATIONS = (
     "Mean of the volume's values in the lesion",
     "Standard deviation of the volume's values in the lesion",
 )
-_CSV_HEADINGS = ("lesion", "plane", "volume_ml", "long_axis_mm", "short_axis_mm", "mean", "sd", "voxels")
 
 
 class NamedMeasurements(NamedTuple):
@@ -51,37 +46,3 @@ def clipboard_text(rows: Iterable[NamedMeasurements], plane: Plane) -> str:
     """Return tab-separated text that a spreadsheet takes, with headings."""
     lines = [HEADINGS, *(shown_row(row, plane) for row in rows)]
     return "\n".join("\t".join(line) for line in lines)
-
-
-def csv_text(rows: Iterable[NamedMeasurements]) -> str:
-    """Return the measurements in all three planes, one line for each lesion and plane."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_CSV_HEADINGS)
-    for name, values in rows:
-        if values is None:
-            continue
-        for plane, diameters in values.diameters.items():
-            writer.writerow(
-                [
-                    name,
-                    plane,
-                    f"{values.volume_ml:.4f}",
-                    f"{diameters.long_mm:.2f}",
-                    f"{diameters.short_mm:.2f}",
-                    f"{values.mean:.3f}",
-                    f"{values.standard_deviation:.3f}",
-                    values.voxel_count,
-                ]
-            )
-    return stream.getvalue()
-
-
-def write_csv(path: Path, rows: Iterable[NamedMeasurements]) -> None:
-    """Write :func:`csv_text` to a file, atomically.
-
-    Raises:
-        OSError: when the file cannot be written.
-    """
-    with atomic_path(path) as partial:
-        partial.write_text(csv_text(rows), encoding="utf-8")

@@ -349,10 +349,7 @@ class Panel(VTKObservationMixin):
         """Bring all widgets in step with the editor."""
         ui, editor = self.ui, self.editor
         self._update_model()  # first: it may have something to say
-        missing = self.installer.missing_packages() or (
-            self.load_predictor is None and self.installer.is_torch_missing()
-        )
-        ui.installFrame.setVisible(bool(missing))
+        ui.installFrame.setVisible(editor is None)  # there is an editor once nothing is missing
         lesion = editor.lesion if editor is not None else None
         update = lesion.update if lesion is not None else None
         is_ready = editor is not None and editor.volume is not None
@@ -451,10 +448,7 @@ class Panel(VTKObservationMixin):
     def _update_overlays(self, lesion: Any) -> None:
         if self.editor is None or self._parameters is None:
             return
-        for node in self.editor.clicks.nodes:
-            display = node.GetDisplayNode()
-            if bool(display.GetVisibility()) != self._parameters.clicksVisible:
-                display.SetVisibility(self._parameters.clicksVisible)
+        self.editor.clicks.set_visible(self._parameters.clicksVisible)
         values = self.editor.measurements_of(lesion.segment_id) if lesion is not None else None
         if self._parameters.rulersVisible and values is not None:
             self.rulers.show(values.diameters[self._parameters.plane], self.editor.world_of)

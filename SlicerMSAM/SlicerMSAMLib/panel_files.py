@@ -11,11 +11,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from MSAMLogic.errors import MSAMError
-from MSAMLogic.export import Algorithm
+from MSAMLogic.export import Algorithm, write_measurement_table
 from MSAMLogic.version import __version__
 from SlicerMSAMLib import exporting
 from SlicerMSAMLib.lesion_table import named_measurements
-from SlicerMSAMLib.measurement_rows import clipboard_text, write_csv
+from SlicerMSAMLib.measurement_rows import clipboard_text
 
 
 class PanelFiles:
@@ -52,7 +52,9 @@ class PanelFiles:
         """Ask for a file and write the measurements of all planes as CSV."""
         path = self._ask(_("Save measurements"), "CSV (*.csv)", ".csv")
         if path is not None:
-            self._write(lambda: write_csv(path, self._rows()))
+            measured = [row for row in self._rows() if row.values is not None]
+            names, values = [row.name for row in measured], [row.values for row in measured]
+            self._write(lambda: write_measurement_table(path, names, values))
 
     def copy_measurements(self, plane: str) -> None:
         """Put the table into the clipboard."""

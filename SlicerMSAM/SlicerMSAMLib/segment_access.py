@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from MSAMLogic.errors import ImageError
 from MSAMLogic.export.segments import COLOURS
 from MSAMLogic.export.terminology import ABNORMAL, LESION
+from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.voxels import VoxelSet
 from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_between
 
 # As vtkSlicerTerminologiesModuleLogic writes it: list, category, type, modifier, list, region, modifier.
@@ -189,47 +191,20 @@ def _save_in_segment_editor(segmentation: slicer.vtkMRMLSegmentationNode) -> Non
 
 def _changes(wanted: sitk.Image, present: sitk.Image) -> tuple[sitk.Image | None, sitk.Image | None]:
     """Return what must be added to and removed from a mask, each in its tight box, None for nothing."""
-    reach = [_index_box(wanted, image) for image in (wanted, present)]
-    low = np.min([box[0] for box in reach], axis=0)
-    high = np.max([box[1] for box in reach], axis=0)
-    frame = sitk.Image([int(n) for n in high - low], sitk.sitkUInt8)
-    frame.SetSpacing(wanted.GetSpacing())
-    frame.SetDirection(wanted.GetDirection())
-    frame.SetOrigin(wanted.TransformContinuousIndexToPhysicalPoint([float(v) for v in low]))
+    grid = ImageGrid.of(wanted)
+    region = grid.whole
+    if sitk.GetArrayViewFromImage(present).any():  # an empty segment lies nowhere, maybe far away
+        region = region.union(grid.region_of_image(present))
+    frame = grid.reference(region)
     want, have = (
         sitk.GetArrayFromImage(sitk.Resample(image, frame, sitk.Transform(), sitk.sitkNearestNeighbor, 0)) > 0
         for image in (wanted, present)
     )
-    return _boxed(want & ~have, frame), _boxed(have & ~want, frame)
 
+    def boxed(voxels: np.ndarray) -> sitk.Image | None:
+        found = VoxelSet.of(voxels, region)
+        if found.empty:
+            return None
+        return grid.image(found.read(found.region).astype(np.uint8), found.region)
 
-def _boxed(voxels: np.ndarray, frame: sitk.Image) -> sitk.Image | None:
-    if not voxels.any():
-        return None
-    bounds = []
-    for axis in range(3):
-        hit = np.flatnonzero(voxels.any(axis=tuple(a for a in range(3) if a != axis)))
-        bounds.append((int(hit[0]), int(hit[-1]) + 1))
-    (k0, k1), (j0, j1), (i0, i1) = bounds
-    box = sitk.GetImageFromArray(voxels[k0:k1, j0:j1, i0:i1].astype(np.uint8))
-    box.SetSpacing(frame.GetSpacing())
-    box.SetDirection(frame.GetDirection())
-    box.SetOrigin(frame.TransformIndexToPhysicalPoint((i0, j0, k0)))
-    return box
-
-
-def _index_box(frame: sitk.Image, image: sitk.Image) -> tuple[np.ndarray, np.ndarray]:
-    """Return the voxels of ``frame``'s grid, from and to, that ``image`` can touch."""
-    corners = np.array(np.meshgrid(*[[0, n - 1] for n in image.GetSize()])).reshape(3, -1).T
-    indices = np.array(
-        [
-            frame.TransformPhysicalPointToContinuousIndex(
-                image.TransformIndexToPhysicalPoint([int(v) for v in corner])
-            )
-            for corner in corners
-        ]
-    )
-    return (
-        np.floor(indices.min(axis=0) + 0.01).astype(int),
-        np.ceil(indices.max(axis=0) - 0.01).astype(int) + 1,
-    )
+    return boxed(want & ~have), boxed(have & ~want)

@@ -14,6 +14,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MSAMLogic.errors import ImageError
+from MSAMLogic.geometry import ImageGrid
 
 Point = tuple[float, float, float]
 
@@ -75,18 +76,26 @@ def ijk_to_ras(volume: slicer.vtkMRMLVolumeNode) -> np.ndarray:
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
 
 
+def grid_of(to_ras: np.ndarray, size: tuple[int, ...]) -> ImageGrid:
+    """Return the grid in LPS of voxels (i, j, k) that a 4×4 matrix takes to RAS.
+
+    Args:
+        to_ras: from voxel to RAS millimetres.
+        size: voxels along (i, j, k).
+    """
+    to_lps = np.diag([-1.0, -1.0, 1.0]) @ to_ras[:3]
+    spacing = np.linalg.norm(to_lps[:, :3], axis=0)
+    direction = tuple((to_lps[:, :3] / spacing).ravel().tolist())
+    return ImageGrid(tuple(size), tuple(to_lps[:, 3].tolist()), tuple(spacing.tolist()), direction)
+
+
 def image_of(voxels: np.ndarray, to_ras: np.ndarray) -> sitk.Image:
     """Return a copy of voxels (k, j, i) as an image that knows where it lies in LPS.
 
     This takes time for a large volume, and needs no MRML: the worker's thread does it.
     """
-    to_lps = np.diag([-1.0, -1.0, 1.0]) @ to_ras[:3]
-    spacing = np.linalg.norm(to_lps[:, :3], axis=0)
-    image = sitk.GetImageFromArray(voxels)
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((to_lps[:, :3] / spacing).ravel().tolist())
-    image.SetOrigin(to_lps[:, 3].tolist())
-    return image
+    grid = grid_of(to_ras, voxels.shape[::-1])
+    return grid.image(voxels, grid.whole)
 
 
 def labelmap_of(

@@ -10,6 +10,7 @@ import slicer
 from images import balls
 from support import HeldPredictor, User, directly, two_balls, volume_node
 
+from MSAMLogic.geometry import ImageGrid
 from Testing.slicer_shell.testing import press_key, process_events
 
 
@@ -145,6 +146,27 @@ def test_only_what_changed_is_written(user: User, monkeypatch: pytest.MonkeyPatc
     boxes = np.array(extents)
     union = [f(boxes[:, n]) for n, f in enumerate((np.min, np.max) * 3)]
     assert union == [i0, i1, j0, j1, k0, k1]
+
+
+def test_accepting_into_an_empty_segment_looks_at_no_more_than_the_mask(
+    user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An empty segment has no place; taken for a voxel at the world's origin, it would span half a metre.
+    image, centre, _ = two_balls(origin=(300.0, -300.0, 200.0))
+    user.open(volume_node(image))
+    user.mark(centre)
+    looked_at = []
+    reference = ImageGrid.reference
+    monkeypatch.setattr(
+        ImageGrid,
+        "reference",
+        lambda self, region, *rest: looked_at.append(region.size) or reference(self, region, *rest),
+    )
+    user.panel.accept()
+    assert looked_at and all(
+        np.prod(size) <= user.lesion.update.mask.GetNumberOfPixels() for size in looked_at
+    )
+    assert np.array_equal(user.written() > 0, user.mask())
 
 
 # Neighbours

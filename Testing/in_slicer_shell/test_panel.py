@@ -101,8 +101,11 @@ def test_the_table_can_be_copied_and_saved(user: User, tmp_path: Path) -> None:
     user.panel.ui.csvButton.click()
     with (tmp_path / "lesions.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["plane"] for row in rows[:3]] == ["axial", "coronal", "sagittal"] and len(rows) == 6
-    assert float(rows[0]["volume_ml"]) == pytest.approx(float(cells(user)[0][1]), abs=0.006)
+    assert [row["segment"] for row in rows] == ["Lesion 1", "Lesion 2"]
+    for row, shown in zip(rows, cells(user), strict=True):
+        assert float(row["volume_ml"]) == pytest.approx(float(shown[1]), abs=0.006)
+        assert float(row["axial_long_mm"]) == pytest.approx(float(shown[2]), abs=0.06)
+        assert float(row["coronal_long_mm"]) > 0 and float(row["sagittal_short_mm"]) > 0
 
 
 def test_a_table_that_cannot_be_saved_is_said_to_be(user: User, tmp_path: Path) -> None:
