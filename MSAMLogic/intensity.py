@@ -8,6 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MSAMLogic.capabilities import IntensityRange
+
 Modality = Literal["CT", "MR"]
 
 CT_RANGE = (-1000.0, 1000.0)  # Hounsfield units that M-SAM keeps
@@ -30,7 +32,9 @@ def guess_modality(image: sitk.Image) -> Modality:
     return "CT" if float(view[steps].min()) < _CT_EVIDENCE else "MR"
 
 
-def normalise(patch: NDArray[np.float32], modality: Modality) -> NDArray[np.float32]:
+def normalise(
+    patch: NDArray[np.float32], modality: Modality, intensity: IntensityRange | None = None
+) -> NDArray[np.float32]:
     """Clamp a CT to ±1000 HU, then z-score over the voxels above 0, as M-SAM's release does.
 
     A patch of, say, aerated lung alone has no or a handful of voxels above 0, which say nothing; then all
@@ -39,10 +43,14 @@ def normalise(patch: NDArray[np.float32], modality: Modality) -> NDArray[np.floa
     Args:
         patch: scanner values; voxels outside the image are 0.
         modality: "CT" clamps, anything else does not.
+        intensity: a fixed normalisation to use instead.
 
     Returns:
         float32 of the same shape; zeros for a constant patch.
     """
+    if intensity is not None:
+        clipped = np.clip(patch, intensity.low, intensity.high)
+        return ((clipped - intensity.mean) / intensity.deviation).astype(np.float32)
     values = np.clip(patch, *CT_RANGE) if modality == "CT" else patch
     foreground = values[values > 0]
     if foreground.size < _LEAST_FOREGROUND * values.size or not np.ptp(foreground):

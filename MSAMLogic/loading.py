@@ -7,12 +7,12 @@ from pathlib import Path
 
 from MSAMLogic import weights
 from MSAMLogic.errors import ModelError, WeightsError
-from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
+from MSAMLogic.model import CONFIGURATIONS, ModelConfig, Network, build_model
 
 _PUBLISHED_PREFIX = {"lora_sam.": "msam-vit-b", "image_encoder.": "sam-med3d-vit-b"}
 
 
-def load_network(name: str) -> MSAM:
+def load_network(name: str) -> Network:
     """Return a network with its weights, on the CPU, in evaluation mode.
 
     Args:
@@ -27,7 +27,7 @@ def load_network(name: str) -> MSAM:
     return read_network(weights.ensure_available(entry), entry.architecture)
 
 
-def read_network(path: Path, architecture: str | None = None) -> MSAM:
+def read_network(path: Path, architecture: str | None = None) -> Network:
     """Return the network of a weights file.
 
     Args:
@@ -49,7 +49,7 @@ def read_network(path: Path, architecture: str | None = None) -> MSAM:
                 f"{path.name} does not say which network it is for; it was not written by this package."
             )
         try:
-            network = build_model(architecture or "", ModelConfig.from_dict(json.loads(config)))
+            network: Network = build_model(architecture or "", ModelConfig.from_dict(json.loads(config)))
             network.load_state_dict(state)
         except (RuntimeError, ValueError, TypeError, ModelError) as error:
             raise WeightsError(f"{path.name} does not fit the network that it describes: {error}") from error

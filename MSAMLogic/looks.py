@@ -14,8 +14,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
-from MSAMLogic.predictor import Answer, Capabilities, FloatArray
+from MSAMLogic.predictor import Answer, FloatArray
 
 # A lesion should fill somewhat less than half of a patch: its edge is then nearly as fine as the patch
 # allows, and there is room for context and growth.

@@ -6,18 +6,18 @@ A session sees a :class:`Predictor` only, so it imports without torch and its te
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
-    from MSAMLogic.model import MSAM
+    from MSAMLogic.model import Network
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -36,30 +36,6 @@ class Answer(NamedTuple):
     logits: FloatArray
     prompt: FloatArray
     iou: float
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a predictor takes and gives.
-
-    Attributes:
-        patch_size: voxels a side of a patch, n.
-        prompt_size: cells a side of a mask prompt, m.
-        spacings: millimetres a voxel at which it may look, ascending.
-        first_spacing: the one for a first look.
-        first_looks: those to look at first and to choose among by the estimated IoU; empty where the
-            network's estimate is not good enough for that.
-        antialias: whether patches coarser than the image average over its voxels.
-        all_clicks: whether it is given all clicks of the patch, or the newest.
-    """
-
-    patch_size: int
-    prompt_size: int
-    spacings: tuple[float, ...] = (1.5,)
-    first_spacing: float = 1.5
-    antialias: bool = False
-    all_clicks: bool = False
-    first_looks: tuple[float, ...] = ()
 
 
 class Predictor(Protocol):
@@ -92,24 +68,15 @@ class TorchPredictor:
         ModelError: when the device is not there.
     """
 
-    def __init__(self, network: MSAM, device: Device = "auto", precision: Precision = "auto") -> None:
+    def __init__(self, network: Network, device: Device = "auto", precision: Precision = "auto") -> None:
         import torch
 
-        config = network.config
         self.device = _find_device(device)
         self.network = network.eval().to(self.device)
-        if config.detail_width:
+        if network.channels_last:
             self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        self.dtype = _find_dtype(self.device, precision, trained_in_bfloat16=config.detail_width > 0)
-        self.capabilities = Capabilities(
-            config.patch_size,
-            config.mask_size,
-            config.spacings,
-            config.first_spacing,
-            config.antialias,
-            config.all_clicks,
-            config.first_looks,
-        )
+        self.dtype = _find_dtype(self.device, precision, network.trained_in_bfloat16)
+        self.capabilities: Capabilities = network.capabilities
 
     def encode(self, patch: FloatArray) -> Any:
         """See :meth:`Predictor.encode`; returns :class:`MSAMLogic.model.PatchFeatures`."""
@@ -129,21 +96,12 @@ class TorchPredictor:
         prompt_tensor = torch.from_numpy(np.asarray(prompt, np.float32))[None, None]
 
         def run() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-            on_device = features._replace(
-                embedding=features.embedding.to(self.device),
-                detail=tuple(level.to(self.device) for level in features.detail),
-            )
-            clicks = (
+            return self.network.answer(
+                _on_device(features, self.device),
                 coord_tensor.to(self.device),
                 label_tensor.to(self.device),
                 prompt_tensor.to(self.device),
             )
-            if self.network.detail_branch is None:
-                # Trilinear upsampling is linear: the session samples the decoder's grid directly.
-                logits, iou = self.network.decode(on_device.embedding, *clicks)
-                return logits, logits, iou
-            answer = self.network.segment(on_device, *clicks)
-            return answer.logits, answer.mask_logits, answer.iou
 
         logits, next_prompt, iou = self._run(run)
         return Answer(
@@ -172,6 +130,14 @@ class TorchPredictor:
         import torch
 
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _on_device(features: Any, device: torch.device) -> Any:
+    """Return features, which are tensors or (named) tuples of features, on a device."""
+    if not isinstance(features, tuple):
+        return features.to(device)
+    moved = [_on_device(part, device) for part in features]
+    return type(features)(*moved) if hasattr(features, "_fields") else tuple(moved)
 
 
 def _find_device(device: Device) -> torch.device:
@@ -231,9 +197,9 @@ def as_predictor(model: Any) -> Predictor:
     Raises:
         ModelError: when it is neither.
     """
+    if hasattr(model, "load_published_state_dict"):
+        return TorchPredictor(model)
     if isinstance(getattr(model, "capabilities", None), Capabilities):
         predictor: Predictor = model
         return predictor
-    if hasattr(model, "load_published_state_dict"):
-        return TorchPredictor(model)
     raise ModelError(f"A {type(model).__name__} is no model; give what load_model or build_model returns.")

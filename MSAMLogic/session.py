@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.errors import ClickError, HistoryError, ImageError
+from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
@@ -127,10 +127,18 @@ class InteractiveSession:
     Args:
         model: what :func:`MSAMLogic.load_model` returns, a network of :mod:`MSAMLogic.model`, or any
             other :class:`MSAMLogic.predictor.Predictor`.
+
+    Raises:
+        ModelError: when ``model`` is none of these, or takes no clicks.
     """
 
     def __init__(self, model: Any) -> None:
         self._predictor = as_predictor(model)
+        if not self._predictor.capabilities.takes_clicks:
+            raise ModelError(
+                "This model takes no clicks: it names what it finds. Let it propose lesions and refine them "
+                "with a model that takes clicks."
+            )
         self._image: sitk.Image | None = None
         self._grid = ImageGrid((0, 0, 0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
         self._modality: Modality = "MR"
@@ -166,7 +174,7 @@ class InteractiveSession:
         Raises:
             ImageError: when no image is set, or the image is empty where the click is.
             ClickError: when the click lies outside the image, or is negative where there is nothing to
-                take away.
+                take away or the model takes no such clicks.
         """
         self._require_image()
         click = Click(self._check_point(point), bool(positive))
@@ -344,6 +352,10 @@ class InteractiveSession:
     def _after(self, click: Click) -> _State:
         """Return the state that a click leads to from the present one."""
         image, state = self._require_image(), self._state
+        if not (click.positive or self._predictor.capabilities.background_clicks):
+            raise ClickError(
+                "This model takes clicks for the lesion only; undo the last click, or choose another model."
+            )
         if not click.positive and state.region.empty:
             raise ClickError(
                 "The first click of a lesion must be positive: there is no mask yet that a background "
@@ -498,7 +510,9 @@ class InteractiveSession:
 
     def _encode(self, grid: PatchGrid, patch: FloatArray) -> Any:
         """Return the features of a patch and keep them."""
-        features = self._predictor.encode(normalise(patch, self._modality))
+        features = self._predictor.encode(
+            normalise(patch, self._modality, self._predictor.capabilities.intensity)
+        )
         self._features[grid] = features
         while len(self._features) > _KEPT_EMBEDDINGS:
             self._features.popitem(last=False)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.predictor import Answer, Capabilities
+from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.predictor import Answer
 
 FloatArray = NDArray[np.float32]
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from predictors import ThresholdPredictor
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 from MSAMLogic.evaluation.ablation import INGREDIENTS, without
 from MSAMLogic.model import CONFIGURATIONS, build_model
-from MSAMLogic.predictor import Capabilities, TorchPredictor
+from MSAMLogic.predictor import TorchPredictor
 
 ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=True)
 

@@ -16,10 +16,11 @@ from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, balls, centroid, middl
 from predictors import ThresholdPredictor
 from scipy import ndimage
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.looks import first_grids
-from MSAMLogic.predictor import Answer, Capabilities, load_model
+from MSAMLogic.predictor import Answer, load_model
 from MSAMLogic.session import Click, InteractiveSession
 
 SEVERAL_SPACINGS = Capabilities(32, 16, (0.375, 0.75, 1.5, 3.0, 6.0), 1.5, antialias=True, all_clicks=True)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
-from MSAMLogic.predictor import Answer, Capabilities, FloatArray, Predictor, TorchPredictor
+from MSAMLogic.predictor import Answer, FloatArray, Predictor, TorchPredictor
 
 FINER_LOOK = "finer-look"
 COARSER_LOOK = "coarser-look"

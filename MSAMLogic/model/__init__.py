@@ -3,7 +3,17 @@
 Importing this package imports torch; ``import MSAMLogic`` does not.
 """
 
+from MSAMLogic.model.build import build_model
 from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
-from MSAMLogic.model.msam import MSAM, PatchFeatures, Segmentation, build_model
+from MSAMLogic.model.msam import MSAM, PatchFeatures, Segmentation
+from MSAMLogic.model.network import Network
 
-__all__ = ["CONFIGURATIONS", "MSAM", "ModelConfig", "PatchFeatures", "Segmentation", "build_model"]
+__all__ = [
+    "CONFIGURATIONS",
+    "MSAM",
+    "ModelConfig",
+    "Network",
+    "PatchFeatures",
+    "Segmentation",
+    "build_model",
+]

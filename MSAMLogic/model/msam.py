@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 from MSAMLogic.model.checkpoints import load_published
-from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
+from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.detail_branch import DetailBranch
 from MSAMLogic.model.image_encoder import ImageEncoder
 from MSAMLogic.model.mask_decoder import MaskDecoder
 from MSAMLogic.model.mask_enhanced_adapter import MaskEnhancedAdapter
+from MSAMLogic.model.network import Network
 from MSAMLogic.model.prompt_encoder import PromptEncoder
 
 
@@ -45,7 +47,7 @@ class Segmentation(NamedTuple):
     decoder_logits: Tensor
 
 
-class MSAM(nn.Module):
+class MSAM(Network):
     """One network of the family that :class:`ModelConfig` describes.
 
     Patches are normalised, shape (B, 1, n, n, n), axes (R, A, S); click coordinates are patch voxels
@@ -63,6 +65,27 @@ class MSAM(nn.Module):
         self.mask_decoder = MaskDecoder(config)
         self.mask_enhanced_adapter = MaskEnhancedAdapter(config) if config.mask_enhanced_adapter else None
         self.detail_branch = DetailBranch(config) if config.detail_width else None
+        # Convolutions at full resolution like channels last, and were trained in bfloat16.
+        self.channels_last = self.trained_in_bfloat16 = self.detail_branch is not None
+        if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
+            for parameter in self.image_encoder.parameters():
+                parameter.requires_grad_(False)
+            for _, parameter in self.adaptation_parameters():
+                parameter.requires_grad_(True)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the network takes and gives."""
+        config = self.config
+        return Capabilities(
+            config.patch_size,
+            config.mask_size,
+            config.spacings,
+            config.first_spacing,
+            config.antialias,
+            config.all_clicks,
+            config.first_looks,
+        )
 
     def encode(self, patch: Tensor) -> Tensor:
         """Return the image embedding of ``patch``.
@@ -123,6 +146,20 @@ class MSAM(nn.Module):
         next_prompt = nn.functional.avg_pool3d(logits, 2).clamp(-10, 10)
         return Segmentation(logits, next_prompt, iou if quality is None else quality, decoded)
 
+    def answer(
+        self, features: PatchFeatures, coords: Tensor, labels: Tensor, mask_logits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what a session needs: logits (B, 1, r, r, r), next mask prompt (B, 1, m, m, m), IoU (B, 1).
+
+        Arguments as for :meth:`segment`. Without a high-resolution branch the logits are the decoder's:
+        trilinear upsampling is linear, so the session samples the decoder's grid directly.
+        """
+        if self.detail_branch is None:
+            logits, iou = self.decode(features.embedding, coords, labels, mask_logits)
+            return logits, logits, iou
+        answer = self.segment(features, coords, labels, mask_logits)
+        return answer.logits, answer.mask_logits, answer.iou
+
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""
         return load_published(self, state, partial)
@@ -164,26 +201,3 @@ class MSAM(nn.Module):
             joined = self.mask_enhanced_adapter(embedding, dense)
         logits, iou, upscaled = self.mask_decoder(joined, self.prompt_encoder.dense_positions(), sparse)
         return logits, iou, upscaled
-
-
-def build_model(name: str, config: ModelConfig | None = None) -> MSAM:
-    """Return an untrained network in evaluation mode.
-
-    Args:
-        name: a key of :data:`config.CONFIGURATIONS`, for example ``"msam-vit-b"``.
-        config: sizes to use in place of the named ones.
-
-    Raises:
-        ModelError: when no configuration has that name.
-    """
-    if config is None:
-        if name not in CONFIGURATIONS:
-            raise ModelError(f"There is no network '{name}'; choose one of {', '.join(CONFIGURATIONS)}.")
-        config = CONFIGURATIONS[name]
-    network = MSAM(config).eval()
-    if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
-        for parameter in network.image_encoder.parameters():
-            parameter.requires_grad_(False)
-        for _, parameter in network.adaptation_parameters():
-            parameter.requires_grad_(True)
-    return network

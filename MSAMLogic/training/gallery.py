@@ -122,7 +122,7 @@ def patch_size_of(config: TrainingConfig) -> int:
         WeightsError: when the weights that the run starts from cannot be used.
     """
     if config.architecture is None and config.start is not None:
-        return load_network(config.start).config.patch_size
+        return load_network(config.start).capabilities.patch_size
     return CONFIGURATIONS[config.architecture or "msam-compact"].patch_size
 
 

@@ -425,11 +425,11 @@ def _answer_loss(
 def _first_network(config: TrainingConfig) -> MSAM:
     """Return the network that a run starts from."""
     if config.start is None:
-        return build_model(config.architecture or "msam-compact")
-    start = load_network(config.start)
+        return _trainable(build_model(config.architecture or "msam-compact"))
+    start = _trainable(load_network(config.start))
     if config.architecture is None or start.config == CONFIGURATIONS[config.architecture]:
         return start
-    network = build_model(config.architecture)
+    network = _trainable(build_model(config.architecture))
     given, own = start.state_dict(), network.state_dict()
     unfit = [name for name, value in given.items() if name not in own or own[name].shape != value.shape]
     if unfit:
@@ -438,6 +438,17 @@ def _first_network(config: TrainingConfig) -> MSAM:
             f"({unfit[0]}, ...); leave architecture out, or start from others."
         )
     network.load_state_dict(given, strict=False)
+    return network
+
+
+def _trainable(network: object) -> MSAM:
+    """Return a network of the M-SAM family as what it is.
+
+    Raises:
+        TrainingError: when it is another system.
+    """
+    if not isinstance(network, MSAM):
+        raise TrainingError(f"A {type(network).__name__} cannot be trained by these clicks.")
     return network
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from MSAMLogic.predictor import Answer, Capabilities
+from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.predictor import Answer
 
 _RADIUS = 8  # voxels of 1 mm
 _CENTRES = ((30, 30, 30), (30, 30, 70))

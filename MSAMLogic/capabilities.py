@@ -1,0 +1,54 @@
+"""What a network takes and gives; sessions, the command line and the module offer accordingly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class IntensityRange:
+    """A fixed normalisation, for a network that was trained with one.
+
+    Attributes:
+        low: scanner values below are raised to this.
+        high: scanner values above are lowered to this.
+        mean: is subtracted from the clipped values.
+        deviation: divides what is left.
+    """
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a network takes and gives.
+
+    Attributes:
+        patch_size: voxels a side of a patch, n.
+        prompt_size: cells a side of a mask prompt, m.
+        spacings: millimetres a voxel at which it may look, ascending.
+        first_spacing: the one for a first look.
+        antialias: whether patches coarser than the image average over its voxels.
+        all_clicks: whether it is given all clicks of the patch, or the newest.
+        first_looks: those to look at first and to choose among by the estimated IoU; empty where the
+            network's estimate is not good enough for that.
+        takes_clicks: whether it segments what is clicked; False for a network that names what it finds.
+        background_clicks: whether clicks may be against the lesion.
+        classes: names of the labels 1, 2, ... of a network that takes no clicks.
+        intensity: a fixed normalisation in place of M-SAM's z-score.
+    """
+
+    patch_size: int
+    prompt_size: int
+    spacings: tuple[float, ...] = (1.5,)
+    first_spacing: float = 1.5
+    antialias: bool = False
+    all_clicks: bool = False
+    first_looks: tuple[float, ...] = ()
+    takes_clicks: bool = True
+    background_clicks: bool = True
+    classes: tuple[str, ...] = ()
+    intensity: IntensityRange | None = None
