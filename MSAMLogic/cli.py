@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from MSAMLogic.errors import ClickError, MSAMError
+from MSAMLogic.errors import ClickError, ModelError, MSAMError
 from MSAMLogic.geometry import Point, lps_from_ras
 from MSAMLogic.version import __version__
 
@@ -161,7 +161,13 @@ def segment(
     from MSAMLogic.predictor import load_model
     from MSAMLogic.session import InteractiveSession
 
-    session = InteractiveSession(load_model(model, device))  # type: ignore[arg-type]
+    predictor = load_model(model, device)  # type: ignore[arg-type]
+    if not predictor.capabilities.takes_clicks:
+        raise ModelError(
+            f"The model '{model}' takes no clicks: it finds lesions and names them. Use `msam propose`, and "
+            "correct what it proposes with --start and a model that takes clicks."
+        )
+    session = InteractiveSession(predictor)
     session.set_image(scan.image)
     if start is not None:
         session.set_mask(read_image(start))
@@ -251,16 +257,29 @@ def list_series(folder: Annotated[Path, typer.Argument(help="A folder with DICOM
 @app.command()
 @_reports_errors
 def models() -> None:
-    """List the models, and whether their weights are on this computer."""
+    """List the models, whether their weights are on this computer, and the systems of the papers."""
     from MSAMLogic import weights
+    from MSAMLogic.systems import TAKES_IN_WORDS
 
-    for entry in weights.models():
+    entries = weights.models()
+    for entry in entries:
         here = "ready" if weights.is_available(entry) else f"fetch it with: msam download {entry.name}"
         size = f"{entry.size_bytes / 1e6:.0f} MB" if entry.size_bytes else "size not announced"
         typer.echo(f"{entry.name}  ({entry.title}, {entry.architecture}, {size}, {entry.licence})")
         typer.echo(f"    {here}")
         typer.echo(f"    trained on: {entry.trained_on}")
         typer.echo(f"    intended use: {entry.intended_use}")
+    typer.echo("\nSystems:")
+    for system in weights.systems():
+        typer.echo(f"{system.title}  ({system.paper})")
+        for network in system.networks:
+            typer.echo(f"    network {network.name}: {TAKES_IN_WORDS[network.takes]}")
+        networks = {network.name for network in system.networks}
+        ready = [entry.name for entry in entries if entry.architecture in networks]
+        typer.echo(f"    models: {', '.join(ready) or 'none'}")
+        for start in system.starts_from:
+            typer.echo(f"    training can start from: {start.file} ({start.source}, {start.licence})")
+        typer.echo(f"    {system.to_get_weights}")
 
 
 @app.command()

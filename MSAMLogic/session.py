@@ -289,6 +289,11 @@ class InteractiveSession:
         self._past, self._future = [], []
 
     @property
+    def background_clicks(self) -> bool:
+        """Whether clicks may be against the lesion; it depends on the model."""
+        return self._predictor.capabilities.background_clicks
+
+    @property
     def clicks(self) -> tuple[Click, ...]:
         """The clicks so far, oldest first."""
         return self._state.clicks

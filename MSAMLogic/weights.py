@@ -1,7 +1,8 @@
 """Weights files: which there are, where they lie, and fetching, checking and reading them.
 
-``model_weights/models.json`` lists them. A model without ``url`` comes with the software and lies beside
-that list; one with ``url`` is fetched into the user's cache folder when the user asks for it.
+``model_weights/models.json`` lists them, and the systems that they belong to. A model without ``url``
+comes with the software and lies beside that list; one with ``url`` is fetched into the user's cache folder
+when the user asks for it.
 
 What is fetched is checked against the SHA256 of the list. Where the list has none, the hash that the
 server announces counts, or else the hash of what arrived; it is remembered ("pinned") beside the file,
@@ -29,6 +30,7 @@ import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from MSAMLogic.errors import DownloadError, WeightsError
+from MSAMLogic.systems import System, Text
 
 if sys.platform == "win32":
     import msvcrt
@@ -52,7 +54,6 @@ Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes of the whole file, ``None`` while unknown."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Text = Annotated[str, Field(min_length=1)]
 
 
 class DownloadCancelled(DownloadError):
@@ -106,15 +107,21 @@ class _Registry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     models: tuple[ModelEntry, ...]
+    systems: tuple[System, ...] = ()
 
     @model_validator(mode="after")
     def _check_unique(self) -> _Registry:
         for field in ("name", "file"):
-            values = [getattr(entry, field) for entry in self.models]
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise ValueError(f"more than one model has the {field} {', '.join(twice)}")
+            self._require_unique(f"model has the {field}", [getattr(entry, field) for entry in self.models])
+        networks = [network.name for system in self.systems for network in system.networks]
+        self._require_unique("system has the network", networks)
         return self
+
+    @staticmethod
+    def _require_unique(what: str, values: list[str]) -> None:
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"more than one {what} {', '.join(twice)}")
 
 
 class Pin(BaseModel):
@@ -205,9 +212,22 @@ def models() -> tuple[ModelEntry, ...]:
     Raises:
         WeightsError: when the list is missing, or has an entry that cannot be used.
     """
+    return _registry().models
+
+
+def systems() -> tuple[System, ...]:
+    """Return the systems of ``models.json``, in its order; none where a list of one's own has none.
+
+    Raises:
+        WeightsError: when the list is missing, or has an entry that cannot be used.
+    """
+    return _registry().systems
+
+
+def _registry() -> _Registry:
     path = registry_folder() / REGISTRY_FILE
     try:
-        return _Registry.model_validate_json(path.read_bytes()).models
+        return _Registry.model_validate_json(path.read_bytes())
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     except ValidationError as error:
@@ -220,14 +240,23 @@ def find_model(name: str) -> ModelEntry:
     """Return the model called ``name``.
 
     Raises:
-        WeightsError: when ``models.json`` has none of that name, or cannot be used.
+        WeightsError: when ``models.json`` has none of that name, or cannot be used. Where ``name`` is a
+            network of a system, the message says how to get weights for it.
     """
-    entries = models()
-    for entry in entries:
+    registry = _registry()
+    for entry in registry.models:
         if entry.name == name:
             return entry
-    known = ", ".join(entry.name for entry in entries) or "none"
-    raise WeightsError(f"There is no model '{name}'; the known ones are: {known}.")
+    for system in registry.systems:
+        if name in {network.name for network in system.networks}:
+            raise WeightsError(
+                f"'{name}' is a network of {system.title}, not a model with weights. {system.to_get_weights}"
+            )
+    known = ", ".join(entry.name for entry in registry.models) or "none"
+    raise WeightsError(
+        f"There is no model '{name}'; the known ones are: {known}. A weights file of your own is given by "
+        "its path."
+    )
 
 
 def weights_path(entry: ModelEntry, folder: Path | None = None) -> Path:

@@ -18,6 +18,7 @@ from predictors import ThresholdPredictor
 from typer.testing import CliRunner
 
 from MSAMLogic import __version__, weights
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.cli import app, parse_click
 from MSAMLogic.errors import ClickError
 from MSAMLogic.evaluation.baselines import ClassicalSession, RegionGrowing
@@ -360,12 +361,73 @@ def test_an_unknown_model_lists_the_known_ones(
 def test_models_are_listed_with_what_is_needed_to_choose(msam: Runs) -> None:
     result = msam("models")
     assert result.exit_code == 0
-    blocks = {block.split()[0]: block for block in result.stdout.replace("\n    ", " ").splitlines()}
+    listed, _ = result.stdout.replace("\n    ", " ").split("\n\nSystems:\n")
+    blocks = {block.split()[0]: block for block in listed.splitlines()}
     assert list(blocks) == ["default", "sam-med3d-turbo"]
     for block in blocks.values():
         assert "Apache-2.0" in block and "trained on: " in block and "Not a medical device" in block
     assert "fetch it with: msam download sam-med3d-turbo" in blocks["sam-med3d-turbo"]
     assert "msam-compact" in blocks["default"]
+
+
+def test_the_four_systems_are_listed_with_what_they_take_and_their_weights(msam: Runs) -> None:
+    _, systems = msam("models").stdout.replace("\n    ", " ").split("\n\nSystems:\n")
+    blocks = {block.split()[0]: block for block in systems.splitlines()}
+    assert list(blocks) == ["M-SAM", "SAM-Med3D", "3DSAM-adapter", "MaskSAM"]
+    for name, network, takes, models in (
+        ("M-SAM", "msam-vit-b", "the newest click", "default"),
+        ("M-SAM", "msam-compact", "all clicks at once", "default"),
+        ("SAM-Med3D", "sam-med3d-vit-b", "all clicks at once", "sam-med3d-turbo"),
+        ("3DSAM-adapter", "3dsam-adapter", "clicks for the lesion only", "none"),
+        ("MaskSAM", "masksam", "no clicks: finds lesions", "none"),
+    ):
+        assert f"network {network}: takes {takes}" in blocks[name] and f"models: {models} " in blocks[name]
+    for name in ("3DSAM-adapter", "MaskSAM"):
+        assert "sam_vit_b_01ec64.pth (Segment Anything, Meta AI, Apache-2.0)" in blocks[name]
+
+
+class Limited(ThresholdPredictor):
+    """Takes no clicks, or none for the background."""
+
+    def __init__(self, **limits: bool) -> None:
+        super().__init__(Capabilities(32, 16, (1.5,), 1.5, all_clicks=True, **limits))
+
+
+def test_a_model_that_takes_no_clicks_is_not_clicked_and_the_right_command_is_named(
+    msam: Runs, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", lambda *_: Limited(takes_clicks=False))
+    result = msam("segment", scan, "--click", RAS, "-o", "mask.nrrd", "--model", "finder.safetensors")
+    line = assert_one_line_of_error(result)
+    assert "finder.safetensors" in line and "msam propose" in line and not Path("mask.nrrd").exists()
+
+
+def test_a_background_click_is_refused_by_a_model_that_takes_none(
+    msam: Runs, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", lambda *_: Limited(background_clicks=False))
+    assert msam("segment", scan, "--click", RAS, "-o", "one.nrrd").exit_code == 0
+    result = msam("segment", scan, "--click", RAS, "--click", f"{RAS},-", "-o", "two.nrrd")
+    assert result.exit_code == 1 and not Path("two.nrrd").exists()
+    assert result.stderr.splitlines()[-1].startswith("msam: This model takes clicks for the lesion only")
+
+
+def test_a_model_for_lesion_clicks_only_is_measured_beside_others(
+    msam: Runs, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sprawling(Limited):
+        def decode(self, *arguments: Any) -> Any:
+            answer = super().decode(*arguments)
+            logits = answer.logits.copy()
+            logits[:6] = 5.0  # too much, so that the protocol would click against it
+            return answer._replace(logits=logits)
+
+    models = {"one": Sprawling(background_clicks=False), "both": Sprawling(background_clicks=True)}
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", lambda name, *_: models[name])
+    result = msam("evaluate", data, "--model", "one", "--model", "both")
+    assert result.exit_code == 0, result.stderr
+    signs = {name: {int(s) for _, labels in model.seen for s in labels} for name, model in models.items()}
+    assert signs == {"one": {1}, "both": {0, 1}}
 
 
 def test_a_wrong_training_configuration_is_one_line(msam: Runs) -> None:

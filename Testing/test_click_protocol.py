@@ -207,6 +207,21 @@ def _with_spacing(point: tuple[float, float, float], spacing: tuple[float, float
     return list(plain.TransformContinuousIndexToPhysicalPoint(index))
 
 
+def test_without_background_clicks_the_largest_missed_part_is_clicked_though_more_is_too_much() -> None:
+    truth, far = boxes(((2, 5), (2, 5), (2, 7))), boxes(((6, 11), (2, 12), (8, 15)))
+    prediction = boxes(((2, 5), (2, 5), (2, 5))) | far
+    usual = next_click(image_of(truth), image_of(prediction))
+    click = next_click(image_of(truth), image_of(prediction), background_clicks=False)
+    assert usual is not None and not usual.positive
+    assert click is not None and click.positive
+    k, j, i = voxel_of(image_of(truth), click.point)
+    assert truth[k, j, i] and not prediction[k, j, i]
+
+
+def test_without_background_clicks_there_is_none_when_nothing_is_missed() -> None:
+    assert next_click(image_of(LESION), image_of(np.ones_like(LESION)), background_clicks=False) is None
+
+
 def test_masks_on_different_grids_are_refused() -> None:
     moved = image_of(LESION)
     moved.SetOrigin((0.0, 0.0, 0.0))
@@ -242,6 +257,15 @@ def test_a_series_clicks_scores_and_reports_every_answer() -> None:
     assert 0 < series.scores[0].surface_dice < 1 and series.scores[1].surface_dice == 1
     assert [score for score, _ in heard] == list(series.scores)
     assert [mask for _, mask in heard] == [half, more, more]
+
+
+def test_a_session_that_takes_lesion_clicks_only_is_given_no_others() -> None:
+    half, more = (image_of(boxes(((2, 7), (2, 7), (2, stop)))) for stop in (4, 9))
+    session = ListedAnswers([half, half, more])
+    session.background_clicks = False  # type: ignore[attr-defined]
+    series = run_clicks(session, image_of(LESION), image_of(LESION), 10)
+    assert [positive for _, positive in session.clicks] == [True, True, True]
+    assert len(series.scores) == 3 and series.after(10) is series.scores[2]
 
 
 def test_surface_dice_of_a_series_uses_the_spacing_of_its_axis() -> None:

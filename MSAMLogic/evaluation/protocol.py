@@ -7,6 +7,9 @@ background). The image border counts as outside; where many points are equally d
 or two thick slices, the one nearest to their middle is taken. Everything happens on the image's own
 grid and nothing is left to chance, so a run can be repeated exactly.
 
+For a model that takes clicks for the lesion only, what is too much cannot be clicked: each later click is
+the deepest point of the largest part that is missed, and the series ends when nothing is missed.
+
 The whole answer is compared with the one lesion: what a session marks in another lesion is an error.
 """
 
@@ -38,7 +41,10 @@ _EQUALLY_DEEP_MM = 1e-6
 
 
 class Session(Protocol):
-    """What the protocol needs of an interactive segmentation."""
+    """What the protocol needs of an interactive segmentation.
+
+    Where it has an attribute ``background_clicks`` that is False, it is given clicks for the lesion only.
+    """
 
     def set_image(self, image: sitk.Image, /) -> object:
         """Start over with ``image`` and an empty mask."""
@@ -75,13 +81,14 @@ class ClickSeries:
     """The scores of one lesion, click after click.
 
     Attributes:
-        scores: one for each click, at least one; fewer than asked for when the mask became perfect.
+        scores: one for each click, at least one; fewer than asked for when the mask became perfect, or
+            missed nothing more and the session takes clicks for the lesion only.
     """
 
     scores: tuple[ClickScore, ...]
 
     def after(self, clicks: int) -> ClickScore:
-        """Return the score after ``clicks`` clicks, or the last one when no error was left before.
+        """Return the score after ``clicks`` clicks, or the last one when there was none left to make.
 
         Raises:
             ClickError: when ``clicks`` is less than 1.
@@ -123,7 +130,7 @@ def lesions(mask: sitk.Image, minimum_volume_mm3: float = 200.0, most: int = 3) 
     return found
 
 
-def next_click(truth: sitk.Image, prediction: sitk.Image) -> Click | None:
+def next_click(truth: sitk.Image, prediction: sitk.Image, background_clicks: bool = True) -> Click | None:
     """Return the click that corrects the largest error of ``prediction``.
 
     Of two errors of the same size, one that is missed goes before one that is too much.
@@ -131,15 +138,16 @@ def next_click(truth: sitk.Image, prediction: sitk.Image) -> Click | None:
     Args:
         truth: the lesion; what is not zero is lesion.
         prediction: the present mask on the same grid.
+        background_clicks: whether what is too much may be clicked, or only what is missed.
 
     Returns:
-        The click, or None when the masks are equal.
+        The click, or None when the masks are equal or no click that is allowed would correct anything.
 
     Raises:
         ImageError: when an image is not a scalar volume or the grids differ.
     """
     _require_same_grid(truth, prediction, "The prediction", "the lesion")
-    found = _largest_error(_array(truth), _array(prediction), truth.GetSpacing()[::-1])
+    found = _largest_error(_array(truth), _array(prediction), truth.GetSpacing()[::-1], background_clicks)
     if found is None:
         return None
     (k, j, i), positive = found
@@ -161,7 +169,7 @@ def run_clicks(
         session: what answers the clicks.
         image: the scan.
         lesion: the reference, on the grid of the scan; what is not zero is lesion.
-        clicks: how many clicks at most; fewer are made when no error is left.
+        clicks: how many clicks at most; fewer are made when no error is left that a click may correct.
         on_click: called after each click with its score and the session's whole mask.
 
     Returns:
@@ -179,6 +187,7 @@ def run_clicks(
         raise ImageError("The lesion's mask is empty, so there is nothing to click on.")
     spacing = lesion.GetSpacing()[::-1]
     session.set_image(image)
+    background_clicks: bool = getattr(session, "background_clicks", True)
     click = next_click(lesion, lesion * 0)
     scores: list[ClickScore] = []
     while click is not None and len(scores) < clicks:
@@ -196,12 +205,12 @@ def run_clicks(
         scores.append(score)
         if on_click is not None:
             on_click(score, answer)
-        click = next_click(lesion, answer)
+        click = next_click(lesion, answer, background_clicks)
     return ClickSeries(tuple(scores))
 
 
 def _largest_error(
-    truth: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, ...]
+    truth: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, ...], background_clicks: bool
 ) -> tuple[tuple[int, ...], bool] | None:
     """Return the voxel (k, j, i) to click and whether it is missed lesion."""
     box = bounding_box(truth, prediction)
@@ -209,7 +218,7 @@ def _largest_error(
         return None
     wanted, given = truth[box] != 0, prediction[box] != 0
     missed = _largest_part(wanted & ~given)
-    excess = _largest_part(given & ~wanted)
+    excess = _largest_part(given & ~wanted & background_clicks)
     positive = np.count_nonzero(missed) >= np.count_nonzero(excess)
     part = missed if positive else excess
     if not part.any():
