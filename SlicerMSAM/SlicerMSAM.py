@@ -114,6 +114,24 @@ class SlicerMSAMLogic(ScriptedLoadableModuleLogic):
 
         return LesionEditor(load_predictor or model_choice.load_predictor, **callbacks)
 
+    def createProposals(self, editor, load_predictor=None, propose=None, **callbacks):
+        """Return a :class:`SlicerMSAMLib.proposals.LesionProposals`: lesions that a model finds by itself.
+
+        Args:
+            editor: what :meth:`createEditor` returned.
+            load_predictor: returns the network of a name; by default from the model registry.
+            propose: finds the lesions; by default :func:`MSAMLogic.proposals.propose_lesions`.
+            **callbacks: see the class.
+        """
+        from SlicerMSAMLib import model_choice, proposals
+
+        return proposals.LesionProposals(
+            editor,
+            load_predictor or model_choice.load_predictor,
+            propose or proposals.propose_lesions,
+            **callbacks,
+        )
+
 
 class SlicerMSAMTest(ScriptedLoadableModuleTest):
     """Runs the self-test both ways that Slicer runs tests; needs no GPU, network or PyTorch."""
@@ -141,3 +159,9 @@ class SlicerMSAMTest(ScriptedLoadableModuleTest):
         from SlicerMSAMLib import self_test
 
         self_test.next_lesion_leaves_the_first_alone(self, SlicerMSAMLogic())
+
+    def test_proposals_become_segments_that_clicks_refine(self):
+        """What a model finds becomes segments; a click in one starts from its mask."""
+        from SlicerMSAMLib import self_test
+
+        self_test.proposals_become_segments_that_clicks_refine(self, SlicerMSAMLogic())

@@ -110,7 +110,7 @@ def measure() -> dict[str, float]:
 
     def timed_click(view: str, ras: np.ndarray, positive: bool) -> dict[str, float]:
         """Click, and wait until all three views have drawn the new mask."""
-        panel.start_placing(positive)
+        panel.clicking.start_placing(positive)
         for name in rendered:
             show_slice_at(name, ras)
         process_events(30)

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +24,7 @@ import numpy as np  # noqa: E402
 import SimpleITK as sitk  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from MSAMLogic.capabilities import Capabilities  # noqa: E402
 from MSAMLogic.evaluation.protocol import lesions, next_click  # noqa: E402
 from MSAMLogic.evaluation.scans import DemoScan, demo_scans  # noqa: E402
 from MSAMLogic.session import Click  # noqa: E402
@@ -263,10 +266,10 @@ def _correct(reader: Reader, case: Case, number: int, most: int) -> None:
         click = case.correction(number, reader.mask)
         if click is None:
             return
-        if click.positive is not reader.panel.positive:
+        if click.positive is not reader.panel.clicking.positive:
             reader.press("T")
         reader.click("Red", _ras(click))
-    if not reader.panel.positive:
+    if not reader.panel.clicking.positive:
         reader.press("T")
 
 
@@ -328,16 +331,38 @@ def brain(reader: Reader, case: Case) -> None:
     reader.take("two_lesions")
 
 
+def proposals(reader: Reader, case: Case) -> None:
+    """Lesions that were found without clicks; the reference outlines stand for what a model would find."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "masksam.safetensors"
+        weights.touch()
+        reader.open(case.scan, "Brain MR", 900, 600)
+        finder = SimpleNamespace(capabilities=Capabilities(128, 32, takes_clicks=False))
+        found = [SimpleNamespace(mask=lesion, name="Tumor", score=1.0) for lesion in case.lesions[:2]]
+        tool = reader.panel.proposals
+        tool._loaded = SimpleNamespace(load=lambda name, job: finder, forget=lambda: None)
+        tool._propose = lambda model, image, on_progress: found
+        reader.panel.logic.getParameterNode().proposalModelName = str(weights)
+        reader.ui.proposalsButtonBox.setCollapsed(False)
+        reader.wait()
+        reader.ui.proposeButton.click()
+        reader.wait()
+        points = [case.first_click(number) for number in (0, 1)]
+        x, y, z = np.mean(points, axis=0).tolist()
+        reader.look_at(points[0], 150, (x, y, z))
+        reader.take("proposals")
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Make all pictures, or those of the named scans."""
+    """Make all pictures, or those of the named scans or functions."""
     if not slicer_shell.available():
         print("The pictures need slicer-core and PySide6, which Python 3.11 alone has: see the Makefile.")
         return 1
     FOLDER.mkdir(exist_ok=True)
     cases = {scan.name: Case(scan) for scan in demo_scans()}
     reader = Reader()
-    for name, make in (("lung2", chest), ("brain1", brain)):
-        if not arguments or name in arguments:
+    for name, make in (("lung2", chest), ("brain1", brain), ("brain1", proposals)):
+        if not arguments or name in arguments or make.__name__ in arguments:
             make(reader, cases[name])
     reader.close()
     return 0

@@ -26,6 +26,8 @@ class Lesion:
         content: fingerprint of the segment when it was last read or written; None when unknown.
         accepted: fingerprint of the mask that was last accepted.
         accept_when_done: whether to accept as soon as no job is open.
+        is_beyond_recall: whether the clicks that its segment carries could not be made again, for example
+            because the model takes no background clicks; the segment's mask is the start then.
     """
 
     segmentation: slicer.vtkMRMLSegmentationNode
@@ -35,6 +37,7 @@ class Lesion:
     content: str | None = None
     accepted: str | None = None
     accept_when_done: bool = False
+    is_beyond_recall: bool = False
 
     @property
     def segment(self) -> slicer.vtkSegment | None:

@@ -16,15 +16,16 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MSAMLogic.errors import MSAMError
+from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.errors import ClickError, MSAMError
 from MSAMLogic.measurements import LesionMeasurements
 from MSAMLogic.session import Click, InteractiveSession
-from SlicerMSAMLib import click_memory, segment_access
-from SlicerMSAMLib.click_memory import ClickMemory
+from SlicerMSAMLib import click_memory, clicks_of_segment, new_segments, segment_access
 from SlicerMSAMLib.inference_worker import InferenceWorker, Job
 from SlicerMSAMLib.lesion import Lesion, VolumeInUse
 from SlicerMSAMLib.lesion_preview import LesionPreview
 from SlicerMSAMLib.lesion_sessions import LesionSessions, Update
+from SlicerMSAMLib.loaded_model import LoadedModel, LoadPredictor
 from SlicerMSAMLib.markup_clicks import MarkupClicks, Ras
 from SlicerMSAMLib.segment_measurements import SegmentMeasurements
 from SlicerMSAMLib.volume_geometry import (
@@ -35,8 +36,6 @@ from SlicerMSAMLib.volume_geometry import (
 )
 
 logger = logging.getLogger(__name__)
-
-LoadPredictor = Callable[[str, Job], Any]
 
 
 class LesionEditor(VTKObservationMixin):
@@ -65,11 +64,10 @@ class LesionEditor(VTKObservationMixin):
         self.preview = LesionPreview()
         self.writer = segment_access.SegmentWriter()
         self.model = "default"
-        self._load_predictor = load_predictor
+        self._loaded = LoadedModel(load_predictor)
         self._on_change = on_change
         self._on_error = on_error
         self._is_here = is_here
-        self._predictors: dict[str, Any] = {}
         self._volume: VolumeInUse | None = None
         self._volume_node: slicer.vtkMRMLScalarVolumeNode | None = None
         self._segmentation: slicer.vtkMRMLSegmentationNode | None = None
@@ -101,7 +99,12 @@ class LesionEditor(VTKObservationMixin):
     @property
     def predictor(self) -> Any:
         """The network in use, or None while none is loaded."""
-        return self._predictors.get(self.model)
+        return self._loaded.of(self.model)
+
+    @property
+    def capabilities(self) -> Capabilities | None:
+        """What the network in use takes, or None while none is loaded."""
+        return self.predictor.capabilities if self.predictor is not None else None
 
     @property
     def is_busy(self) -> bool:
@@ -152,11 +155,30 @@ class LesionEditor(VTKObservationMixin):
         self.accept()
         if self._current is not None and self._is_untouched(self._current):
             return self._current.segment_id
-        if self._segmentation is None:
-            self._segmentation = segment_access.add_segmentation(self._volume_node)
-        segment_id = segment_access.add_lesion(self._segmentation)
+        segment_id = new_segments.add_lesion(self.ready_segmentation())
         self.select_segment(segment_id)
         return segment_id
+
+    # What other tools of the module work with
+
+    def volume_in_use(self) -> VolumeInUse:
+        """Return the chosen volume as jobs see it.
+
+        Raises:
+            MSAMError: when none is chosen, or it cannot be used.
+        """
+        if self._volume_node is None:
+            raise MSAMError(_("Choose a volume first."))
+        require_linear_transform(self._volume_node)  # it may have got one since
+        if self._volume is not None and self._volume.is_stale:
+            self._leave_volume()
+        return self._present_volume()
+
+    def ready_segmentation(self) -> slicer.vtkMRMLSegmentationNode:
+        """Return the segmentation, made for the chosen volume when there is none."""
+        if self._segmentation is None:
+            self._segmentation = new_segments.add_segmentation(self._volume_node)
+        return self._segmentation
 
     # What the user does to a lesion
 
@@ -168,7 +190,8 @@ class LesionEditor(VTKObservationMixin):
             positive: for the lesion, or against it.
         """
         try:
-            point = self._ready_for(world)
+            self.volume_in_use()
+            point = own_lps_of_world(self._volume_node, world)
             lesion = self._lesion_to_click()
         except MSAMError as error:
             self._refuse(error)
@@ -218,16 +241,12 @@ class LesionEditor(VTKObservationMixin):
         """Measure all segments of the segmentation that are not measured yet."""
         if self._segmentation is None or self._volume_node is None:
             return
-        inside = self._segmentation.GetSegmentation()
-        for index in range(inside.GetNumberOfSegments()):
-            segment_id = inside.GetNthSegmentID(index)
-            if self._measurements.is_known(segment_id):
-                continue
-            try:
-                mask = segment_access.read_segment(self._segmentation, segment_id, self._volume_node)
-                self._measurements.measure(segment_id, mask, self._present_volume().ready_image)
-            except MSAMError as error:
-                logger.info("Segment %s is not measured: %s", segment_id, error)
+        try:
+            image = self._present_volume().ready_image
+        except MSAMError as error:
+            logger.info("Nothing is measured: %s", error)
+            return
+        self._measurements.measure_all(self._segmentation, self._volume_node, image)
 
     def world_of(self, point: tuple[float, float, float]) -> Ras:
         """Return world RAS of a point in the volume's own LPS."""
@@ -257,7 +276,7 @@ class LesionEditor(VTKObservationMixin):
         self.worker.stop()
         self.leave()
         self.writer.close()
-        self._predictors.clear()
+        self._loaded.forget()
         self.removeObservers()
 
     # Inside: lesions
@@ -279,22 +298,12 @@ class LesionEditor(VTKObservationMixin):
         mask = segment_access.read_segment(lesion.segmentation, lesion.segment_id, self._volume_node)
         return click_memory.fingerprint(mask)
 
-    def _ready_for(self, world: Ras) -> tuple[float, float, float]:
-        """Return where a click lies in the volume, ready to be clicked."""
-        if self._volume_node is None:
-            raise MSAMError(_("Choose a volume first, then click the lesion."))
-        require_linear_transform(self._volume_node)
-        return own_lps_of_world(self._volume_node, world)
-
     def _lesion_to_click(self) -> Lesion:
         """Return the selected lesion, made when there is none, in step with its segment."""
-        if self._volume is not None and self._volume.is_stale:
-            self._leave_volume()
-        if self._segmentation is None:
-            self._segmentation = segment_access.add_segmentation(self._volume_node)
+        segmentation = self.ready_segmentation()
         if self._current is None or self._current.segment is None:
             self._current = None
-            self._current = self._lesion_of(segment_access.add_lesion(self._segmentation))
+            self._current = self._lesion_of(new_segments.add_lesion(segmentation))
         lesion = self._current
         if lesion.content is None:
             self._recall(lesion)
@@ -304,18 +313,17 @@ class LesionEditor(VTKObservationMixin):
 
     def _recall(self, lesion: Lesion) -> None:
         """Make the clicks again that a segment remembers, when the segment is still what they made."""
-        if lesion.content is not None or self._volume_node is None or lesion.segment is None:
+        if lesion.content is not None or lesion.is_beyond_recall or self._volume_node is None:
             return
-        text = vtk.reference("")
-        if not lesion.segment.GetTag(click_memory.TAG, text):
+        if not clicks_of_segment.is_there(lesion):
             return
-        memory = ClickMemory.from_text(str(text))
         try:
             volume, content = self._present_volume(), self._content(lesion)
         except MSAMError as error:
             self._refuse(error)
             return
-        if memory is None or memory.geometry != volume.geometry or memory.content != content:
+        memory = clicks_of_segment.read(lesion, volume.geometry, content)
+        if memory is None:
             return
         lesion.content = content
 
@@ -393,6 +401,8 @@ class LesionEditor(VTKObservationMixin):
 
         def fail(error: Exception) -> None:
             settle()
+            if anew and self._is_known(lesion):
+                lesion.content, lesion.is_beyond_recall = None, isinstance(error, ClickError)
             self._refuse(error)
 
         def cancelled() -> None:
@@ -423,15 +433,13 @@ class LesionEditor(VTKObservationMixin):
     def _sessions(self, volume: VolumeInUse, job: Job) -> LesionSessions:
         """Return the sessions of a volume, made when there are none; on the worker's thread."""
         if volume.sessions is None:
-            if volume.model not in self._predictors:
-                predictor = self._load_predictor(volume.model, job)
-                self._predictors = {volume.model: predictor}
+            predictor = self._loaded.load(volume.model, job)
             job.check()
-            volume.sessions = LesionSessions(self._predictors[volume.model], volume.ready_image())
+            volume.sessions = LesionSessions(predictor, volume.ready_image())
         return volume.sessions
 
     def _lesion_has_changed(self, lesion: Lesion) -> None:
-        self._remember(lesion)
+        self._let_remember(lesion)
         if lesion.accept_when_done and not lesion.jobs:
             lesion.accept_when_done = False
             self._accept(lesion)
@@ -439,6 +447,7 @@ class LesionEditor(VTKObservationMixin):
             self._measurements.measure(
                 lesion.segment_id, lesion.update.mask, self._present_volume().ready_image
             )
+            self.measure_segments()  # of the others, what has given way to this change
         if lesion is self._current:
             self._show()
         else:
@@ -454,22 +463,13 @@ class LesionEditor(VTKObservationMixin):
             self._refuse(error)
             return
         lesion.content, lesion.accepted = click_memory.fingerprint(mask), lesion.update.content
-        self._remember(lesion)
+        self._let_remember(lesion)
         self._measurements.measure(lesion.segment_id, mask, self._present_volume().ready_image)
         self._show()
 
-    def _remember(self, lesion: Lesion) -> None:
-        """Let the segment carry its clicks, so that they are saved with it."""
-        if lesion.segment is None or lesion.update is None or self._volume is None:
-            return
-        start = lesion.update.starting_mask
-        memory = ClickMemory(
-            lesion.update.clicks,
-            start if click_memory.fingerprint(start) != "empty" else None,
-            self._volume.geometry,
-            lesion.content or "empty",
-        )
-        lesion.segment.SetTag(click_memory.TAG, memory.to_text())
+    def _let_remember(self, lesion: Lesion) -> None:
+        if self._volume is not None:
+            clicks_of_segment.write(lesion, self._volume.geometry)
 
     # Inside: views
 

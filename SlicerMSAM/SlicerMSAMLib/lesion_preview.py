@@ -10,8 +10,8 @@ from __future__ import annotations
 import slicer
 from slicer.i18n import tr as _
 
+from SlicerMSAMLib.new_segments import FILL_OPACITY
 from SlicerMSAMLib.own_nodes import add_own_node
-from SlicerMSAMLib.segment_access import FILL_OPACITY
 
 _OUTLINE_WIDTH = 3
 _BRIGHTER = 0.45  # share of white in the preview's colour

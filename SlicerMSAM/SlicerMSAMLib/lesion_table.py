@@ -78,8 +78,12 @@ class LesionTable:
             self._is_filling = False
 
     def _fill(self, rows: list[tuple[str, Any, tuple[str, ...]]]) -> None:
+        """Fill the rows that differ; with many lesions, filling all for each measurement would be seen."""
         self._table.setRowCount(len(rows))
-        for index, (_segment_id, colour, texts) in enumerate(rows):
+        for index, row in enumerate(rows):
+            if index < len(self._shown) and self._shown[index] == row:
+                continue
+            _segment_id, colour, texts = row
             for column, text in enumerate(texts):
                 item = qt.QTableWidgetItem(text)
                 if column == 0:

@@ -14,6 +14,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
+from SlicerMSAMLib.click_buttons import ClickButtons
 from SlicerMSAMLib.installer import InstallationError, Installer
 from SlicerMSAMLib.shortcuts import Shortcuts
 
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _POLL_MILLISECONDS = 10
 _BUSY_AFTER_MILLISECONDS = 200
-_LESION_STYLE = "QPushButton:checked { background-color: #2e9e4f; color: white; font-weight: bold; }"
-_BACKGROUND_STYLE = "QPushButton:checked { background-color: #c0392b; color: white; font-weight: bold; }"
 _ERROR_STYLE = "color: #c0392b;"
 
 
@@ -41,10 +40,11 @@ class Panel(VTKObservationMixin):
         self.installer = installer or Installer(run=self._run_visibly)
         self.editor: Any = None
         self.load_predictor: Callable[..., Any] | None = None
+        self.propose: Callable[..., Any] | None = None
+        self.proposals: Any = None
         self.rulers: Any = None
         self.table: Any = None
         self.files: Any = None
-        self.positive = True
         self.widget = slicer.util.loadUI(ui_file)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
@@ -53,7 +53,8 @@ class Panel(VTKObservationMixin):
         self._is_entered = False
         self._is_updating = False
         self._error = ""
-        self._models: dict[str, Any] = {}
+        self._models: Any = None
+        self._proposal_panel: Any = None
         self._device_of: Any = None
         self._device = ""
         self._poll_timer = qt.QTimer()
@@ -63,18 +64,21 @@ class Panel(VTKObservationMixin):
         self._busy_timer.setSingleShot(True)
         self._busy_timer.setInterval(_BUSY_AFTER_MILLISECONDS)
         self._busy_timer.connect("timeout()", self._show_busy)
+        self.clicking = ClickButtons(
+            self.ui.lesionButton, self.ui.backgroundButton, self._update, self._show_error
+        )
         self._prepare_widgets()
         self.shortcuts = Shortcuts(
             slicer.util.mainWindow(),
             {
-                "place": self.toggle_placing,
-                "toggle_sign": self.toggle_sign,
+                "place": self.clicking.toggle_placing,
+                "toggle_sign": self.clicking.toggle_sign,
                 "next_lesion": self.next_lesion,
                 "reset": self.reset,
                 "undo": self.undo,
                 "redo": self.redo,
                 "accept": self.accept,
-                "stop_placing": self.stop_placing,
+                "stop_placing": self.clicking.stop_placing,
             },
         )
 
@@ -111,7 +115,8 @@ class Panel(VTKObservationMixin):
         self._busy_timer.stop()
         if self.editor is not None:
             self.editor.close()
-            self.editor = None
+            self.proposals.forget()
+            self.editor = self.clicking.editor = None
 
     def scene_closes(self) -> None:
         """Let go of what the scene takes with it."""
@@ -126,33 +131,6 @@ class Panel(VTKObservationMixin):
             self._update()
 
     # What the user does
-
-    def start_placing(self, positive: bool) -> None:
-        """Let clicks in the views mark the lesion, or the background."""
-        self.positive = positive
-        if self.editor is not None:
-            self.editor.clicks.start_placing(positive)
-        self._update()
-
-    def stop_placing(self) -> None:
-        """Let clicks in the views do what they do elsewhere."""
-        if self.editor is not None:
-            self.editor.clicks.stop_placing()
-        self._update()
-
-    def toggle_placing(self) -> None:
-        """Switch clicking on or off."""
-        if self.editor is not None and self.editor.clicks.is_placing:
-            self.stop_placing()
-        else:
-            self.start_placing(self.positive)
-
-    def toggle_sign(self) -> None:
-        """Switch between lesion and background."""
-        self.positive = not self.positive
-        if self.editor is not None and self.editor.clicks.is_placing:
-            self.start_placing(self.positive)
-        self._update()
 
     def undo(self) -> None:
         """Take the last click back."""
@@ -175,7 +153,7 @@ class Panel(VTKObservationMixin):
         self._tell_editor("next_lesion")
 
     def cancel(self) -> None:
-        """Drop the clicks that have no mask yet."""
+        """Drop the clicks that have no mask yet, and end a search for lesions."""
         self._tell_editor("cancel")
 
     def _tell_editor(self, verb: str) -> None:
@@ -188,10 +166,6 @@ class Panel(VTKObservationMixin):
 
     def _prepare_widgets(self) -> None:
         ui = self.ui
-        ui.lesionButton.setStyleSheet(_LESION_STYLE)
-        ui.backgroundButton.setStyleSheet(_BACKGROUND_STYLE)
-        ui.lesionButton.connect("clicked(bool)", lambda on: self._sign_clicked(True, on))
-        ui.backgroundButton.connect("clicked(bool)", lambda on: self._sign_clicked(False, on))
         ui.undoButton.connect("clicked()", self.undo)
         ui.redoButton.connect("clicked()", self.redo)
         ui.resetButton.connect("clicked()", self.reset)
@@ -206,7 +180,6 @@ class Panel(VTKObservationMixin):
         ui.dicomButton.connect("clicked()", lambda: self.files.export("DICOM (*.dcm)", ".dcm"))
         for button in (ui.copyButton, ui.csvButton, ui.nrrdButton, ui.niftiButton, ui.dicomButton):
             button.setEnabled(False)
-        ui.modelSelector.connect("currentIndexChanged(int)", self._model_chosen)
         for plane, title in (
             ("axial", _("Axial diameters")),
             ("coronal", _("Coronal diameters")),
@@ -224,8 +197,11 @@ class Panel(VTKObservationMixin):
         from SlicerMSAMLib.diameter_rulers import DiameterRulers
         from SlicerMSAMLib.lesion_table import LesionTable
         from SlicerMSAMLib.model_choice import is_here
+        from SlicerMSAMLib.model_list import ModelList
         from SlicerMSAMLib.panel_files import PanelFiles
+        from SlicerMSAMLib.proposal_panel import ProposalPanel
 
+        ui = self.ui
         self.rulers = DiameterRulers()
         self.editor = self.logic.createEditor(
             self.load_predictor,
@@ -234,7 +210,25 @@ class Panel(VTKObservationMixin):
             on_message=self._show_progress,
             is_here=is_here if self.load_predictor is None else lambda name: True,
         )
-        self.table = LesionTable(self.ui.lesionTable, self._lesion_chosen)
+        self.clicking.editor = self.editor
+        self.proposals = self.logic.createProposals(
+            self.editor,
+            self.load_predictor,
+            self.propose,
+            on_change=self._editor_changed,
+            on_error=self._show_error,
+        )
+        self._models = ModelList(
+            ui.modelSelector, ui.modelFileButton, "SlicerMSAM/ClickModelFiles", self._model_chosen
+        )
+        finders = ModelList(
+            ui.proposalModelSelector,
+            ui.proposalFileButton,
+            "SlicerMSAM/ProposalModelFiles",
+            self._proposal_model_chosen,
+        )
+        self._proposal_panel = ProposalPanel(ui.proposeButton, finders, self.proposals, self._forget_error)
+        self.table = LesionTable(ui.lesionTable, self._lesion_chosen)
         self.files = PanelFiles(self.widget, self.editor)
         self._list_models()
 
@@ -242,18 +236,11 @@ class Panel(VTKObservationMixin):
         from MSAMLogic.errors import MSAMError
         from SlicerMSAMLib.model_choice import model_choices
 
-        selector = self.ui.modelSelector
         try:
-            choices = model_choices()
+            self._models.fill(model_choices())
+            self._proposal_panel.models.fill(model_choices(takes_clicks=False))
         except MSAMError as error:
             self._show_error(str(error))
-            return
-        self._is_updating = True
-        selector.clear()
-        for choice in choices:
-            selector.addItem(choice.title, choice.name)
-        self._is_updating = False
-        self._models = {choice.name: choice for choice in choices}
 
     # Parameters
 
@@ -268,6 +255,8 @@ class Panel(VTKObservationMixin):
             active = slicer.mrmlScene.GetNodeByID(shown) if shown else None
             is_scan = active is not None and active.GetClassName() == "vtkMRMLScalarVolumeNode"
             self._parameters.inputVolume = active if is_scan else first
+        if not self._parameters.proposalModelName:
+            self._parameters.proposalModelName = self._proposal_panel.models.first
         self._connection = self._parameters.connectGui(self.ui)
         node = self._parameters.parameterNode
         self.addObserver(node, self._modified_event(), self._parameters_changed)
@@ -297,6 +286,7 @@ class Panel(VTKObservationMixin):
         self._is_updating = True
         try:
             self._error = "" if parameters.inputVolume is not editor.volume else self._error
+            self.proposals.model = parameters.proposalModelName
             editor.select_model(parameters.modelName)
             editor.select_volume(parameters.inputVolume)
             segmentation = parameters.segmentation
@@ -354,26 +344,30 @@ class Panel(VTKObservationMixin):
         update = lesion.update if lesion is not None else None
         is_ready = editor is not None and editor.volume is not None
         is_busy = editor is not None and editor.is_busy
-        is_placing = editor is not None and editor.clicks.is_placing
-        for button, positive in ((ui.lesionButton, True), (ui.backgroundButton, False)):
-            button.setEnabled(is_ready)
-            button.setChecked(is_placing and self.positive is positive)
+        self.clicking.update(is_ready)
         ui.undoButton.setEnabled(bool(is_busy or (update is not None and update.can_undo)))
         ui.redoButton.setEnabled(bool(update is not None and update.can_redo and not is_busy))
         ui.resetButton.setEnabled(bool(is_busy or (update is not None and update.clicks)))
         ui.acceptButton.setEnabled(bool(lesion is not None and (is_busy or not lesion.is_accepted)))
         ui.nextButton.setEnabled(is_ready)
-        if is_busy and not self._busy_timer.isActive() and not ui.cancelButton.isVisible():
+        if editor is not None:
+            self._proposal_panel.update(is_ready)
+        if self._is_working and not self._busy_timer.isActive() and not ui.cancelButton.isVisible():
             self._busy_timer.start()
-        if not is_busy:
+        if not self._is_working:
             self._busy_timer.stop()
             ui.cancelButton.setVisible(False)
             ui.progressBar.setVisible(False)
-            self._show_status(self._hint(is_ready, is_placing, lesion, update))
+            self._show_status(self._hint(is_ready, lesion, update))
         self._update_table()
         self._update_overlays(lesion)
 
-    def _hint(self, is_ready: bool, is_placing: bool, lesion: Any, update: Any) -> str:
+    @property
+    def _is_working(self) -> bool:
+        """Whether something that the user asked for is on its way."""
+        return self.editor is not None and (self.editor.is_busy or self.proposals.is_busy)
+
+    def _hint(self, is_ready: bool, lesion: Any, update: Any) -> str:
         if self.editor is None:
             return ""
         if not is_ready:
@@ -384,8 +378,13 @@ class Panel(VTKObservationMixin):
             return _("Correct with further clicks, or accept the mask (Return).")
         if lesion is not None and lesion.accepted is not None and lesion.is_accepted:
             return _("Accepted. Press E or Next lesion to go on, or click to correct it further.")
-        if is_placing:
-            return _("Click the lesion in any view.") if self.positive else _("Click what is too much.")
+        if self.proposals.summary and update is None:
+            return self.proposals.summary
+        if refusal := self.clicking.refusal(True):
+            return refusal
+        if self.clicking.is_placing:
+            is_for = self.clicking.positive
+            return _("Click the lesion in any view.") if is_for else _("Click what is too much.")
         return _("Press P or + Lesion, then click the lesion in any view.")
 
     def _show_status(self, text: str) -> None:
@@ -397,8 +396,11 @@ class Panel(VTKObservationMixin):
         slicer.util.showStatusMessage(text, 5000)
         self._update()
 
+    def _forget_error(self) -> None:
+        self._error = ""
+
     def _show_busy(self) -> None:
-        if self.editor is not None and self.editor.is_busy:
+        if self._is_working:
             self._error = ""
             self._show_status(_("Working…"))
             self.ui.progressBar.setRange(0, 0)
@@ -408,6 +410,7 @@ class Panel(VTKObservationMixin):
     def _show_progress(self, message: Any) -> None:
         share = getattr(message, "share", None)
         self._error = ""
+        self._busy_timer.stop()  # this says more
         self._show_status(f"{message.text}…")
         self.ui.progressBar.setRange(0, 0 if share is None else 100)
         self.ui.progressBar.setValue(0 if share is None else round(100 * share))
@@ -417,15 +420,10 @@ class Panel(VTKObservationMixin):
     def _update_model(self) -> None:
         if self.editor is None or self._parameters is None:
             return
-        selector = self.ui.modelSelector
-        index = selector.findData(self._parameters.modelName)
-        if index >= 0 and selector.currentIndex != index:
-            self._is_updating = True
-            selector.setCurrentIndex(index)
-            self._is_updating = False
+        self._models.show(self._parameters.modelName)
         from SlicerMSAMLib.model_choice import device_text
 
-        choice = self._models.get(self._parameters.modelName)
+        choice = self._models.choice(self._parameters.modelName)
         predictor = self.editor.predictor
         device = device_text(predictor) if predictor is not None else ""
         if predictor is not None and self._device_of is predictor and device != self._device:
@@ -457,19 +455,16 @@ class Panel(VTKObservationMixin):
 
     # What widgets tell
 
-    def _sign_clicked(self, positive: bool, on: bool) -> None:
-        if on:
-            self.start_placing(positive)
-        else:
-            self.stop_placing()
-
     def _mode_changed(self, caller: object, event: object) -> None:
         self._update()
 
-    def _model_chosen(self, index: int) -> None:
-        if self._is_updating or self._parameters is None or index < 0:
-            return
-        self._parameters.modelName = self.ui.modelSelector.itemData(index)
+    def _model_chosen(self, name: str) -> None:
+        if self._parameters is not None:
+            self._parameters.modelName = name
+
+    def _proposal_model_chosen(self, name: str) -> None:
+        if self._parameters is not None:
+            self._parameters.proposalModelName = name
 
     def _plane_chosen(self, index: int) -> None:
         if self._parameters is not None and index >= 0:

@@ -16,6 +16,7 @@ from MSAMLogic.version import __version__
 from SlicerMSAMLib import exporting
 from SlicerMSAMLib.lesion_table import named_measurements
 from SlicerMSAMLib.measurement_rows import clipboard_text
+from SlicerMSAMLib.model_choice import short_name
 
 
 class PanelFiles:
@@ -42,7 +43,7 @@ class PanelFiles:
             return
         path = self._ask(_("Export lesions"), filters, ending)
         if path is not None:
-            algorithm = Algorithm(f"M-SAM {editor.model}", __version__)
+            algorithm = Algorithm(f"M-SAM {short_name(editor.model)}", __version__)
             database = getattr(slicer, "dicomDatabase", None)
             self._write(
                 lambda: exporting.export(path, editor.segmentation, editor.volume, algorithm, database)

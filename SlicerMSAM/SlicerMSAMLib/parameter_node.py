@@ -12,7 +12,8 @@ class SlicerMSAMParameterNode:
         inputVolume: the volume to click in.
         segmentation: where lesions are written to.
         segmentID: the selected lesion, empty when none is.
-        modelName: a name of the model registry.
+        modelName: the model that is clicked: a name of the registry, or the path of a weights file.
+        proposalModelName: the model that finds lesions by itself, likewise; empty when none is chosen.
         clicksVisible: whether the clicks are shown.
         rulersVisible: whether the two diameters are shown.
         plane: the plane whose diameters are shown: axial, coronal or sagittal.
@@ -22,6 +23,7 @@ class SlicerMSAMParameterNode:
     segmentation: slicer.vtkMRMLSegmentationNode
     segmentID: str = ""
     modelName: str = "default"
+    proposalModelName: str = ""
     clicksVisible: bool = True
     rulersVisible: bool = False
     plane: str = "axial"

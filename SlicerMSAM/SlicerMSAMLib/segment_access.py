@@ -5,57 +5,14 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK as sitk
 import slicer
-import vtk
-from slicer.i18n import tr as _
 
 from MSAMLogic.errors import ImageError
-from MSAMLogic.export.segments import COLOURS
-from MSAMLogic.export.terminology import ABNORMAL, LESION
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.voxels import VoxelSet
 from SlicerMSAMLib.volume_geometry import labelmap_of, mask_of, transform_between
 
-# As vtkSlicerTerminologiesModuleLogic writes it: list, category, type, modifier, list, region, modifier.
-LESION_TERMINOLOGY = (
-    f"Segmentation category and type - DICOM master list~{ABNORMAL}~{LESION}~^^"
-    "~Anatomic codes - DICOM master list~^^~^^"
-)
-FILL_OPACITY = 0.30  # of masks in slices: the lesion is still seen
+SEMIAUTOMATIC = ("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
 _SEGMENT_EDITOR_TAG = "SegmentEditor"
-
-
-def add_segmentation(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLSegmentationNode:
-    """Return a new segmentation for a volume, under the same transform, shown in all views."""
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{volume.GetName()} lesions")
-    node.CreateDefaultDisplayNodes()
-    node.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
-    # First the transform: the reference geometry is kept relative to it, and files are written on it.
-    node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
-    if hierarchy is not None:
-        item = hierarchy.GetItemByDataNode(volume)
-        own = hierarchy.GetItemByDataNode(node)
-        if item and own:
-            hierarchy.SetItemParent(own, hierarchy.GetItemParent(item))
-    return node
-
-
-def add_lesion(segmentation: slicer.vtkMRMLSegmentationNode) -> str:
-    """Return the ID of a new, empty segment with a colour and the terminology of a lesion."""
-    inside = segmentation.GetSegmentation()
-    names = {inside.GetNthSegment(n).GetName() for n in range(inside.GetNumberOfSegments())}
-    number = 1
-    while _("Lesion {number}").format(number=number) in names:
-        number += 1
-    name = _("Lesion {number}").format(number=number)
-    colour = COLOURS[inside.GetNumberOfSegments() % len(COLOURS)]
-    segment_id = inside.AddEmptySegment("", name, colour)
-    segment = inside.GetSegment(segment_id)
-    segment.SetTerminology(LESION_TERMINOLOGY)
-    segment.SetTag("DICOM.SegmentAlgorithmType", "SEMIAUTOMATIC")
-    segment.SetTag("DICOM.SegmentAlgorithmName", "M-SAM")
-    return segment_id
 
 
 def read_segment(
@@ -121,19 +78,15 @@ class SegmentWriter:
             ImageError: when segmentation and volume cannot be compared.
         """
         to_target = transform_between(volume, segmentation)
-        matrix = vtk.vtkMatrix4x4()
-        for row in range(4):
-            for column in range(4):
-                matrix.SetElement(row, column, to_target[row, column])
         added, removed = _changes(mask, read_segment(segmentation, segment_id, volume))
         if added is None and removed is None:
             return False
-        to_own = None if np.array_equal(to_target, np.eye(4)) else matrix
+        to_own = None if np.array_equal(to_target, np.eye(4)) else to_target
         editor = self._editor_node(segmentation, segment_id, volume)
         logic = self.logic
         logic.SetSegmentEditorNode(editor)
         try:
-            _save_in_segment_editor(segmentation)
+            save_in_segment_editor(segmentation)
             # Not ModificationModeSet: it empties the whole segment first, whatever the extent.
             for box, mode in (
                 (removed, logic.ModificationModeRemove),
@@ -147,6 +100,8 @@ class SegmentWriter:
         finally:
             logic.SetSegmentEditorNode(None)
             slicer.mrmlScene.RemoveNode(editor)
+        # A proposal is no longer a machine's alone once a reader has corrected it.
+        segmentation.GetSegmentation().GetSegment(segment_id).SetTag(*SEMIAUTOMATIC)
         return True
 
     def close(self) -> None:
@@ -181,8 +136,8 @@ class SegmentWriter:
         return editor
 
 
-def _save_in_segment_editor(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-    """Let an open Segment Editor take the acceptance back with its own undo button."""
+def save_in_segment_editor(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
+    """Let an open Segment Editor take what comes next back with its own undo button."""
     widget = getattr(slicer.modules, "SegmentEditorWidget", None)
     editor = getattr(widget, "editor", None)
     if editor is not None and editor.segmentationNode() is segmentation:

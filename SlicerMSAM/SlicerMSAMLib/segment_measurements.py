@@ -6,10 +6,13 @@ import logging
 from collections.abc import Callable
 
 import SimpleITK as sitk
+import slicer
 
+from MSAMLogic.errors import MSAMError
 from MSAMLogic.measurements import LesionMeasurements, measure
 from SlicerMSAMLib import click_memory
 from SlicerMSAMLib.inference_worker import InferenceWorker, Job
+from SlicerMSAMLib.segment_access import read_segment
 
 logger = logging.getLogger(__name__)
 
@@ -31,10 +34,6 @@ class SegmentMeasurements:
     def of(self, segment_id: str) -> LesionMeasurements | None:
         """Return the measurements of a segment, or None while there are none."""
         return self._values.get(segment_id)
-
-    def is_known(self, segment_id: str) -> bool:
-        """Whether a segment is measured, or about to be."""
-        return segment_id in self._values or segment_id in self._open
 
     def measure(self, segment_id: str, mask: sitk.Image, image: Callable[[], sitk.Image]) -> None:
         """Measure a mask in place of what was known of its segment.
@@ -63,6 +62,27 @@ class SegmentMeasurements:
         job = Job(lambda job: measure(image(), mask), done, failed, cancelled)
         self._open[segment_id] = job
         self._worker.submit(job)
+
+    def measure_all(
+        self,
+        segmentation: slicer.vtkMRMLSegmentationNode,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        image: Callable[[], sitk.Image],
+    ) -> None:
+        """Measure all segments of a segmentation that are not measured yet.
+
+        Args:
+            segmentation: the segments.
+            volume: the volume that they lie in.
+            image: returns the volume; called on the worker's thread.
+        """
+        for segment_id in segmentation.GetSegmentation().GetSegmentIDs():
+            if segment_id in self._values or segment_id in self._open:
+                continue
+            try:
+                self.measure(segment_id, read_segment(segmentation, segment_id, volume), image)
+            except MSAMError as error:
+                logger.info("Segment %s is not measured: %s", segment_id, error)
 
     def give_way(self) -> None:
         """Drop what is not measured yet: something more urgent has come, and changes it anyway."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -114,3 +115,55 @@ def next_lesion_leaves_the_first_alone(test: Any, logic: Any) -> None:
         test.assertTrue(np.array_equal(written[0], written[1]))
     finally:
         editor.close()
+
+
+def propose_bright_balls(model: Any, image: Any, modality: Any = None, on_progress: Any = None) -> list[Any]:
+    """Find the bright parts, as :func:`MSAMLogic.proposals.propose_lesions` finds lesions."""
+    import SimpleITK as sitk
+
+    parts = sitk.ConnectedComponent(image > 50)
+    shape = sitk.LabelShapeStatisticsImageFilter()
+    shape.Execute(parts)
+    found = []
+    for label in shape.GetLabels():
+        box = shape.GetBoundingBox(label)
+        mask = sitk.RegionOfInterest(parts == label, box[3:], box[:3])
+        found.append(SimpleNamespace(mask=mask, name="Ball", score=0.9))
+        on_progress(label / shape.GetNumberOfLabels())
+    return found
+
+
+def proposals_become_segments_that_clicks_refine(test: Any, logic: Any) -> None:
+    """What a model finds becomes segments; a click in one starts from its mask, the other stays."""
+    volume = make_volume()
+    editor = logic.createEditor(lambda name, job: BrightnessPredictor())
+    finder = SimpleNamespace(capabilities=Capabilities(32, 16, takes_clicks=False, classes=("Ball",)))
+    proposals = logic.createProposals(editor, lambda name, job: finder, propose_bright_balls)
+    try:
+        editor.select_volume(volume)
+        proposals.model = "finder"
+        proposals.propose()
+        wait(editor)
+        inside = editor.segmentation.GetSegmentation()
+        test.assertEqual(
+            [inside.GetNthSegment(n).GetName() for n in range(inside.GetNumberOfSegments())],
+            ["Ball 1", "Ball 2"],
+        )
+        written = [
+            slicer.util.arrayFromSegmentBinaryLabelmap(editor.segmentation, segment_id, volume)
+            for segment_id in inside.GetSegmentIDs()
+        ]
+        editor.select_segment(inside.GetNthSegmentID(0))
+        x, y, z = (float(v) for v in _CENTRES[0])
+        editor.click((x + 4, y, z), False)
+        wait(editor)
+        test.assertTrue(0 < voxel_count(editor) < int((written[0] > 0).sum()))
+        editor.accept()
+        wait(editor)
+        again = slicer.util.arrayFromSegmentBinaryLabelmap(
+            editor.segmentation, inside.GetNthSegmentID(1), volume
+        )
+        test.assertTrue(np.array_equal(again, written[1]))
+    finally:
+        editor.close()
+        proposals.forget()

@@ -99,14 +99,14 @@ def image_of(voxels: np.ndarray, to_ras: np.ndarray) -> sitk.Image:
 
 
 def labelmap_of(
-    mask: sitk.Image, volume: slicer.vtkMRMLVolumeNode, world_to_target: vtk.vtkMatrix4x4 | None = None
+    mask: sitk.Image, volume: slicer.vtkMRMLVolumeNode, world_to_target: np.ndarray | None = None
 ) -> slicer.vtkOrientedImageData:
     """Return a mask as Slicer's segmentations take it, with the volume's voxel numbers as its extent.
 
     Args:
         mask: a box of the volume's voxels.
         volume: the volume.
-        world_to_target: RAS to RAS, when the segmentation lies in other coordinates than the volume.
+        world_to_target: 4×4, RAS to RAS, when the segmentation lies in other coordinates than the volume.
     """
     array = sitk.GetArrayViewFromImage(mask)
     to_ras = ijk_to_ras(volume)
@@ -117,10 +117,9 @@ def labelmap_of(
     labelmap.SetExtent(*(int(v) for pair in zip(start, stop, strict=True) for v in pair))
     labelmap.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
     vtk_to_numpy(labelmap.GetPointData().GetScalars())[:] = array.ravel()
+    to_target = to_ras if world_to_target is None else world_to_target @ to_ras
     matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    if world_to_target is not None:
-        vtk.vtkMatrix4x4.Multiply4x4(world_to_target, matrix, matrix)
+    matrix.DeepCopy(to_target.ravel().tolist())
     labelmap.SetImageToWorldMatrix(matrix)
     return labelmap
 

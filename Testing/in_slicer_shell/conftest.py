@@ -44,6 +44,7 @@ def scene() -> Iterator[object]:
         stop_placing()
         slicer.util.selectModule("")
         slicer.mrmlScene.Clear(0)
+        slicer.app.userSettings().clear()
         process_events(20)
         dialogs.clear()
         packaging.asked.clear()

@@ -54,7 +54,7 @@ def check_click(user: User, world: tuple[float, float, float]) -> None:
 def test_a_click_lands_in_the_mask_on_any_grid_and_in_any_view(user: User, name: str, view: str) -> None:
     image, centre = one_ball(**GRIDS[name])
     user.open(volume_node(image))
-    user.panel.start_placing(True)
+    user.panel.clicking.start_placing(True)
     click_at_ras(view, centre)
     check_click(user, centre)
 
@@ -70,7 +70,7 @@ def test_a_click_lands_under_zoom_and_pan(user: User, view: str) -> None:
     x, y, z = node.GetXYZOrigin()
     node.SetXYZOrigin(x + 6, y - 4, z)
     process_events(20)
-    user.panel.start_placing(True)
+    user.panel.clicking.start_placing(True)
     click_at_ras(view, centre, jump=False)
     check_click(user, centre)
 
@@ -86,7 +86,7 @@ def test_a_click_lands_in_a_volume_under_a_linear_transform(user: User, view: st
     transform.GetTransformToWorld(to_world)
     world = to_world.TransformPoint(centre)
     user.open(volume)
-    user.panel.start_placing(True)
+    user.panel.clicking.start_placing(True)
     click_at_ras(view, world)
     check_click(user, world)
     user.panel.accept()

@@ -262,7 +262,7 @@ def test_without_pytorch_the_panel_opens_offers_it_and_goes_on(user: User) -> No
     user.panel.ui.installButton.click()
     process_events(10)
     assert not user.panel.ui.installFrame.isVisible() and user.editor is not None
-    user.editor._load_predictor = load
+    user.editor._loaded._load = load
     user.mark(one)
     assert user.mask().any()
 

@@ -177,7 +177,7 @@ def test_leaving_and_coming_back_goes_on_where_it_was(user: User) -> None:
     user.mark(centre)
     user.mark(beside(centre, 6), positive=False)
     mask, markers = user.mask(), user.markers()
-    user.panel.start_placing(True)
+    user.panel.clicking.start_placing(True)
     slicer.util.selectModule("")
     process_events(10)
     assert count_nodes("vtkMRMLMarkupsFiducialNode") == 0 and user.editor.preview.node is None

@@ -173,7 +173,7 @@ def test_a_real_lesion_from_the_first_click_to_the_reopened_scene(
     image, lesion = nodule_case(data_folder)
     user.predictor = default_model
     user.open(volume_node(image, "Nodule"))
-    user.panel.start_placing(True)
+    user.panel.clicking.start_placing(True)
     click = next_click(lesion, lesion * 0)
     assert click is not None
     click_at_ras("Red", ras_of_lps(click.point))
@@ -185,7 +185,7 @@ def test_a_real_lesion_from_the_first_click_to_the_reopened_scene(
         click = next_click(lesion, present)
         if click is None:
             break
-        user.panel.start_placing(click.positive)
+        user.panel.clicking.start_placing(click.positive)
         click_at_ras(view, ras_of_lps(click.point))
         user.wait()
         masks.append(user.mask())
@@ -202,7 +202,7 @@ def test_a_real_lesion_from_the_first_click_to_the_reopened_scene(
     user.panel.accept()
     assert np.array_equal(user.written() > 0, masks[-1])
     user.panel.next_lesion()
-    user.panel.stop_placing()
+    user.panel.clicking.stop_placing()
     save_and_reopen(user, tmp_path / "nodule.mrb")
     user.panel.ui.lesionTable.selectRow(0)
     user.wait()
