@@ -99,6 +99,8 @@ def test_the_guide_names_buttons_and_boxes_of_the_panel() -> None:
             "NIfTI…",
             "DICOM SEG…",
             "Install PyTorch…",
+            "Propose lesions",
+            "File…",
         ),
     )
     for name in names:

@@ -338,10 +338,17 @@ def proposals(reader: Reader, case: Case) -> None:
         weights.touch()
         reader.open(case.scan, "Brain MR", 900, 600)
         finder = SimpleNamespace(capabilities=Capabilities(128, 32, takes_clicks=False))
-        found = [SimpleNamespace(mask=lesion, name="Tumor", score=1.0) for lesion in case.lesions[:2]]
+
+        def find(model: Any, image: sitk.Image, on_progress: Any) -> list[Any]:
+            # On the grid of Slicer's volume, whose slices may run the other way than the file's.
+            masks = [
+                sitk.Resample(x, image, sitk.Transform(), sitk.sitkNearestNeighbor) for x in case.lesions
+            ]
+            return [SimpleNamespace(mask=mask, name="Tumor", score=1.0) for mask in masks[:2]]
+
         tool = reader.panel.proposals
         tool._loaded = SimpleNamespace(load=lambda name, job: finder, forget=lambda: None)
-        tool._propose = lambda model, image, on_progress: found
+        tool._propose = find
         reader.panel.logic.getParameterNode().proposalModelName = str(weights)
         reader.ui.proposalsButtonBox.setCollapsed(False)
         reader.wait()

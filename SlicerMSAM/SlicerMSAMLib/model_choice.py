@@ -95,7 +95,7 @@ def own_file(path: str) -> ModelChoice:
         details = _("{size} MB · your own file").format(size=f"{file.stat().st_size / 1e6:.0f}")
     else:
         details = _("the file is missing")
-    return ModelChoice(path, file.name, details, path)
+    return ModelChoice(path, file.stem, details, path)
 
 
 def kept_files(setting: str) -> list[str]:

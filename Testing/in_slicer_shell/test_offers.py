@@ -154,7 +154,7 @@ def test_a_file_of_one_s_own_is_chosen_loaded_and_offered_again(user: User, weig
     dialogs.answer_next(str(weights_file))
     user.panel.ui.modelFileButton.click()
     user.wait()
-    assert models(user)[known:] == ["mine.safetensors"]
+    assert models(user)[known:] == ["mine"]
     assert user.panel.ui.modelSelector.currentIndex == known
     assert (
         "2 MB" in user.panel.ui.modelDetails.text and str(weights_file) in user.panel.ui.modelDetails.toolTip
@@ -172,7 +172,7 @@ def test_own_files_come_back_in_the_next_session_while_they_are_there(
 
     keep_files("SlicerMSAM/ClickModelFiles", [str(weights_file), str(tmp_path / "gone.pth")])
     user.open()
-    assert models(user) == [*(entry.title for entry in weights.models()), "mine.safetensors"]
+    assert models(user) == [*(entry.title for entry in weights.models()), "mine"]
     slicer.app.userSettings().setValue("SlicerMSAM/ClickModelFiles", "no list")
     assert kept_files("SlicerMSAM/ClickModelFiles") == []
 

@@ -154,7 +154,7 @@ def test_the_model_that_finds_is_chosen_apart_and_comes_back(finding: Finding, t
     process_events(20)
     again = finding.panel.logic.getParameterNode()
     assert again.proposalModelName == str(tmp_path / "finder.safetensors")
-    assert finding.panel.ui.proposalModelSelector.currentText == "finder.safetensors"
+    assert finding.panel.ui.proposalModelSelector.currentText == "finder"
 
 
 def test_a_model_that_takes_clicks_is_refused_as_a_finder(finding: Finding) -> None:
