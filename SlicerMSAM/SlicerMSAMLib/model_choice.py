@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import slicer
@@ -79,13 +79,13 @@ def model_choices(takes_clicks: bool = True) -> list[ModelChoice]:
 
 
 def is_own_file(name: str) -> bool:
-    """Whether a model's name is the path of a file; file dialogs give whole paths."""
-    return Path(name).is_absolute()
+    """Whether a model's name is the path of a file: dialogs give whole paths, in any system's writing."""
+    return PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
 
 
 def short_name(name: str) -> str:
     """Return a model's name without the folders of a path."""
-    return Path(name).stem if is_own_file(name) else name
+    return PureWindowsPath(name).stem if is_own_file(name) else name  # it knows both separators
 
 
 def own_file(path: str) -> ModelChoice:
@@ -95,7 +95,7 @@ def own_file(path: str) -> ModelChoice:
         details = _("{size} MB · your own file").format(size=f"{file.stat().st_size / 1e6:.0f}")
     else:
         details = _("the file is missing")
-    return ModelChoice(path, file.stem, details, path)
+    return ModelChoice(path, short_name(path), details, path)
 
 
 def kept_files(setting: str) -> list[str]:
@@ -134,7 +134,7 @@ def load_predictor(name: str, job: Job) -> Any:
     from MSAMLogic import load_model, weights
 
     if is_own_file(name):
-        job.report(Progress(_("Loading {title}").format(title=Path(name).name)))
+        job.report(Progress(_("Loading {title}").format(title=short_name(name))))
         return load_model(name)
     entry = weights.find_model(name)
     if not weights.is_available(entry):

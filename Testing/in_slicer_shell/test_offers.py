@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,20 @@ def test_own_files_come_back_in_the_next_session_while_they_are_there(
     assert kept_files("SlicerMSAM/ClickModelFiles") == []
 
 
+def test_a_registered_model_that_takes_no_clicks_is_offered_for_proposals_alone(
+    user: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = json.loads((weights.registry_folder() / "models.json").read_text(encoding="utf-8"))
+    finder = dict(listed["models"][0], name="finder", title="Finder", architecture="masksam", file="f.pth")
+    listed["models"].append(finder)
+    (tmp_path / "models.json").write_text(json.dumps(listed), encoding="utf-8")
+    monkeypatch.setenv("MSAM_MODEL_WEIGHTS", str(tmp_path))
+    user.open()
+    assert "Finder" not in models(user) and len(models(user)) == 2
+    assert user.panel.ui.proposalModelSelector.currentText == "Finder"
+    assert user.panel.logic.getParameterNode().proposalModelName == "finder"
+
+
 def test_asking_for_a_file_and_choosing_none_changes_nothing(user: User) -> None:
     user.open()
     before = models(user)
@@ -185,13 +200,15 @@ def test_asking_for_a_file_and_choosing_none_changes_nothing(user: User) -> None
     assert models(user) == before and user.editor.model == "default"
 
 
-def test_a_scene_that_names_a_missing_file_says_so(user: User, tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["/no/such/folder/", "C:\\no\\such\\folder\\"])
+def test_a_scene_that_names_a_missing_file_says_so(user: User, folder: str) -> None:
     image, centre, _ = two_balls()
     user.panel.load_predictor = None
     user.panel.installer = type("Here", (), {"missing_packages": list, "is_torch_missing": bool})()
     user.open(volume_node(image))
-    user.panel.logic.getParameterNode().modelName = str(tmp_path / "gone.safetensors")
+    user.panel.logic.getParameterNode().modelName = f"{folder}gone.safetensors"
     process_events(20)
+    assert user.panel.ui.modelSelector.currentText == "gone"
     assert "missing" in user.panel.ui.modelDetails.text
     user.mark(centre)
     assert "There is no weights file" in user.status and user.markers() == []

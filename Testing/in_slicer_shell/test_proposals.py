@@ -399,6 +399,29 @@ def test_clicks_made_meanwhile_wait_and_count(finding: Finding) -> None:
     finding.wait_until(lambda: all(float(table.item(row, 1).text() or 0) > 0 for row in range(3)))
 
 
+def test_proposals_that_a_click_kept_from_being_measured_are_measured_after_it(
+    finding: Finding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from SlicerMSAMLib import segment_measurements
+
+    image, centre, _ = two_balls()
+    finding.open(volume_node(image))
+    may_measure, measure = threading.Event(), segment_measurements.measure
+
+    def slowly(*arguments: Any) -> Any:
+        assert may_measure.wait(20)
+        return measure(*arguments)
+
+    monkeypatch.setattr(segment_measurements, "measure", slowly)
+    finding.propose()
+    finding.wait_until(lambda: finding.segmentation is not None)
+    finding.place(centre)
+    may_measure.set()
+    finding.wait()
+    measured = [finding.editor.measurements_of(segment_id) for segment_id in finding.segment_ids()]
+    assert len(measured) == 2 and None not in measured
+
+
 @pytest.mark.parametrize(
     "event", ["close the scene", "another volume", "remove the volume", "leave for good"]
 )
