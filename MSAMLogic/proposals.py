@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from MSAMLogic.geometry import ImageGrid, Region
 from MSAMLogic.intensity import Modality
+from MSAMLogic.measurements import voxel_volume
 from MSAMLogic.semantic import classify_image
 
 LEAST_VOLUME = 200.0  # mm³, a ball of 7.3 mm; what is smaller is mostly noise
@@ -58,7 +59,7 @@ def propose_lesions(
     labels = sitk.GetArrayViewFromImage(found.labels)
     probability = sitk.GetArrayViewFromImage(found.probability)
     grid = ImageGrid.of(image)
-    voxel = abs(float(np.linalg.det(np.reshape(grid.direction, (3, 3))))) * float(np.prod(grid.spacing))
+    voxel = voxel_volume(grid)
     proposals: list[tuple[float, Proposal]] = []
     for label, name in enumerate(model.capabilities.classes, start=1):
         parts, _ = ndimage.label(labels == label, structure=_NEIGHBOURS)

@@ -161,7 +161,8 @@ def window_weight(size: Index) -> FloatArray:
         shape = [1, 1, 1]
         shape[axis] = n
         weight = weight * np.exp(-0.5 * offset**2).reshape(shape)
-    return np.maximum(weight / weight.max(), _LEAST_WEIGHT).astype(np.float32)
+    result: FloatArray = np.maximum(weight / weight.max(), _LEAST_WEIGHT).astype(np.float32)
+    return result
 
 
 def _read(image: sitk.Image, grid: ImageGrid, window: Region) -> FloatArray:

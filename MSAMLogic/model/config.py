@@ -131,7 +131,7 @@ class ModelConfig:
         return cls(**fields)
 
 
-CONFIGURATIONS: dict[str, Any] = {
+CONFIGURATIONS: dict[str, ModelConfig | MaskSAMConfig] = {
     "msam-vit-b": ModelConfig(),
     "sam-med3d-vit-b": ModelConfig(lora_rank=0, mask_enhanced_adapter=False, all_clicks=True),
     # The default weights: the same parts at laptop size. The lesion's size chooses the spacing, and a

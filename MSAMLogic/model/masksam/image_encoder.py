@@ -37,6 +37,7 @@ class SamAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * size - 1, width // heads))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * size - 1, width // heads))
         offset = torch.arange(size)[:, None] - torch.arange(size)[None, :] + size - 1
+        self.offset: Tensor
         self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,7 +93,7 @@ class Block(nn.Module):
         count = -(-g // s)
         padding = count * s - g
         padded = nn.functional.pad(x, (0, 0, 0, padding, 0, padding))
-        windows = padded.unflatten(2, (count, s)).unflatten(1, (count, s)).transpose(2, 3)
+        windows = padded.reshape(batch, count, s, count, s, -1).transpose(2, 3)
         attended = self.attn(windows.flatten(0, 2)).reshape(windows.shape).transpose(2, 3)
         joined: Tensor = attended.reshape(batch, count * s, count * s, -1)[:, :g, :g]
         return joined

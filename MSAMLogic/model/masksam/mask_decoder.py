@@ -78,14 +78,14 @@ class AdaptedTwoWayBlock(nn.Module):
 
     def _adapt_image(self, cells: Tensor, shape: Shape) -> Tensor:
         """Adapt image cells (B·D·N, g², C), the slices of each query as a volume."""
-        volumes = cells.unflatten(1, (self.grid, self.grid)).unflatten(0, shape).transpose(1, 2)
-        out = self.image_attention_adapter(volumes.flatten(0, 1))
-        return out.unflatten(0, (shape.batch, shape.queries)).transpose(1, 2).flatten(0, 2).flatten(1, 2)
+        volumes = cells.reshape(*shape, self.grid, self.grid, -1).transpose(1, 2)
+        out: Tensor = self.image_attention_adapter(volumes.flatten(0, 1))
+        return out.reshape(volumes.shape).transpose(1, 2).reshape(cells.shape)
 
 
 def adapted(adapter: DMLPAdapter, tokens: Tensor, shape: Shape) -> Tensor:
     """Adapt tokens (B·D·N, T, C) over the slices of each query."""
-    out: Tensor = adapter(tokens.unflatten(0, shape))
+    out: Tensor = adapter(tokens.reshape(*shape, *tokens.shape[1:]))
     return out.flatten(0, 2)
 
 
@@ -102,9 +102,7 @@ class AdaptedTwoWayTransformer(nn.Module):
         self.norm_final_attn = nn.LayerNorm(width)
         self.final_attention_adapter = DMLPAdapter(width, config.slices, skip=True)
 
-    def forward(
-        self, tokens: Tensor, image: Tensor, image_pe: Tensor, shape: Shape
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, image: Tensor, image_pe: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
         """Map tokens (B·D·N, T, C) and image cells (B·D·N, g², C) to the same shapes."""
         token_pe = tokens
         for layer in self.layers:
@@ -175,4 +173,4 @@ class MaskDecoder(nn.Module):
         masks = torch.einsum("bc,bchw->bhw", self.output_hypernetworks_mlps[0](mask_token), features)
         classes: Tensor = self.class_head(tokens[:, -1])
         boxes = learnt_boxes(self.box_head(mask_token).sigmoid())
-        return classes.unflatten(0, shape), masks.unflatten(0, shape), boxes.unflatten(0, shape)
+        return classes.reshape(*shape, -1), masks.reshape(*shape, *masks.shape[1:]), boxes.reshape(*shape, -1)

@@ -119,7 +119,7 @@ class MaskSAM(Network):
         features = self.look(patch)
         prompts = self.prompt_generator(*features)
         inside = (prompts.mask_logits.detach() > 0).to(prompts.mask_logits.dtype)
-        dense = self.prompt_encoder.encode_masks(inside.flatten(0, 2)).unflatten(0, inside.shape[:3])
+        dense = self.prompt_encoder.encode_masks(inside)
         classes, masks, boxes = self.mask_decoder(
             features.embedding.transpose(1, 2),
             dense,
@@ -147,9 +147,8 @@ class MaskSAM(Network):
     def _enlarged(self, masks: Tensor) -> Tensor:
         """Return mask logits (B, D, N, m, m) at the patch's resolution."""
         size = (self.config.patch_size,) * 2
-        return nn.functional.interpolate(masks.float().flatten(0, 1), size=size, mode="bilinear").unflatten(
-            0, masks.shape[:2]
-        )
+        fine = nn.functional.interpolate(masks.float().flatten(0, 1), size=size, mode="bilinear")
+        return fine.reshape(*masks.shape[:3], *size)
 
 
 def class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:

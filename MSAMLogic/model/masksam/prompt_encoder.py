@@ -23,6 +23,7 @@ class RandomPositions(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
+        self.positional_encoding_gaussian_matrix: Tensor
         self.register_buffer("positional_encoding_gaussian_matrix", torch.randn(2, width // 2))
 
     def forward(self, places: Tensor) -> Tensor:
@@ -60,18 +61,19 @@ class PromptEncoder(nn.Module):
 
     def encode_boxes(self, boxes: Tensor) -> Tensor:
         """Return tokens (..., 2, C) of boxes (..., 4): left top, right bottom."""
-        corners = self.pe_layer(boxes.unflatten(-1, (2, 2)).float())
-        kinds = torch.cat((self.point_embeddings[2].weight, self.point_embeddings[3].weight))
+        corners = self.pe_layer(boxes.reshape(*boxes.shape[:-1], 2, 2).float())
+        kinds = torch.cat([kind.get_parameter("weight") for kind in self.point_embeddings[2:]])
         tokens: Tensor = corners + kinds
         return tokens
 
     def encode_masks(self, masks: Tensor) -> Tensor:
-        """Return the embedding (B, C, g, g) of masks (B, m, m) of 1 and 0.
+        """Return the embedding (..., C, g, g) of masks (..., m, m) of 1 and 0.
 
         SAM's own masks are logits; the authors give ones and zeros, and so does this network.
         """
-        embedding: Tensor = self.mask_downscaling(masks.unsqueeze(1))
-        return embedding
+        size = masks.shape[-2:]
+        embedding: Tensor = self.mask_downscaling(masks.reshape(-1, 1, *size))
+        return embedding.reshape(*masks.shape[:-2], *embedding.shape[1:])
 
     def dense_positions(self) -> Tensor:
         """Return the positions (D, C, g, g) of the image cells: SAM's in the plane plus depth."""

@@ -132,8 +132,8 @@ def slice_targets(target: Tensor, classes: int) -> Targets:
     labels = target[:, 0].movedim(-1, 1).flatten(0, 1).long()
     if labels.min() < 0 or labels.max() > classes:
         raise TrainingError(
-            f"The target has labels from {int(labels.min())} to {int(labels.max())}, but the network's are 0 to "
-            f"{classes}; give it as many classes as the data set has."
+            f"The target has labels from {int(labels.min())} to {int(labels.max())}, but the network's are 0 "
+            f"to {classes}; give it as many classes as the data set has."
         )
     inside = torch.nn.functional.one_hot(labels, classes + 1).movedim(-1, 1).bool()
     return Targets(inside.float(), boxes_of_masks(inside), inside.flatten(2).any(dim=-1))
