@@ -269,6 +269,15 @@ def test_a_predictor_gives_the_networks_probabilities_as_an_array() -> None:
         np.testing.assert_allclose(found, network.classify(patch)[0].numpy(), atol=1e-6)
 
 
+def test_half_the_bits_change_little() -> None:
+    network = randomised(build_model("", TINY), 0.1)
+    patch = a_patch()[0, 0].numpy()
+    exact = TorchPredictor(network, "cpu", "float32").classify(patch)
+    rough = TorchPredictor(network, "cpu", "bfloat16").classify(patch)
+    np.testing.assert_allclose(rough.sum(axis=0), 1, atol=1e-5)
+    assert np.abs(rough - exact).max() < 0.05
+
+
 def test_a_network_of_clicks_has_no_classes() -> None:
     small = ModelConfig(
         patch_size=16, token_size=8, encoder_width=24, encoder_depth=1, encoder_heads=2, embedding_width=48

@@ -182,6 +182,23 @@ def test_the_costs_are_the_weighted_losses_of_each_pair() -> None:
             assert float(costs[0, query, label]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_loss_of_a_batch_is_the_mean_of_its_patches() -> None:
+    network = with_a_stand_in_for_sams_weights(SMALL)
+    generator = torch.Generator().manual_seed(5)
+    patches = torch.randn(2, 1, *SMALL.patch_shape, generator=generator)
+    target = torch.zeros(2, 1, *SMALL.patch_shape, dtype=torch.long)
+    target[1, 0, 4:20, 8:15, :2] = 1  # the second patch has more to match
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        both = masksam_loss(network, {"patch": patches, "target": target}, rng)
+        alone = [
+            masksam_loss(network, {"patch": patches[i : i + 1], "target": target[i : i + 1]}, rng)
+            for i in (0, 1)
+        ]
+    for name, value in both.items():
+        assert float(value) == pytest.approx(float(alone[0][name] + alone[1][name]) / 2, rel=1e-4), name
+
+
 def test_the_dice_is_over_the_classes_that_are_there() -> None:
     target = a_target()[:, 0]
     assert float(semantic_dice(target, target, CLASSES)) == 1

@@ -1,4 +1,4 @@
-"""The adapters that teach frozen 2D blocks the third dimension (section 3.4 and the authors' ``common.py``).
+"""The adapters that teach frozen 2D blocks the third dimension (the authors' ``common.py``).
 
 Both project down to a quarter of the width, mix over the slices, add what they had before, and project up.
 The authors leave the up-projection at PyTorch's random start. Here it starts at zero, so that an untrained

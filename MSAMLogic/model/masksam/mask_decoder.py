@@ -1,4 +1,4 @@
-"""SAM's mask decoder, frozen, with adapters, a classifier token and heads for class and box (section 3.3).
+"""SAM's mask decoder, frozen, with adapters, a classifier token and heads for class and box.
 
 Module names are those of SAM's checkpoints; adapters, ``class_token``, ``class_head`` and ``box_head`` are
 MaskSAM's.

@@ -165,5 +165,7 @@ def class_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
         (B, K + 1, n, n, D): background and the classes.
     """
     certainty = class_logits.float().softmax(dim=-1)[..., :-1]
-    sums = torch.einsum("bdqc,bdqhw->bchwd", certainty, mask_logits.float().sigmoid())
+    inside = mask_logits.float().sigmoid()
+    with torch.autocast(inside.device.type, enabled=False):  # few bits would make ties
+        sums = torch.einsum("bdqc,bdqhw->bchwd", certainty, inside)
     return sums / sums.sum(dim=1, keepdim=True).clamp(min=torch.finfo(sums.dtype).tiny)

@@ -28,7 +28,10 @@ class RandomPositions(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         """Map places (..., 2), column then row in fractions of the image, to (..., width)."""
-        phase = 2 * math.pi * ((2 * places - 1) @ self.positional_encoding_gaussian_matrix)
+        x, y = (2 * places.float() - 1).split(1, dim=-1)
+        # No matrix product: mixed precision would round the phase, of many turns, to a tenth of a radian.
+        across, down = self.positional_encoding_gaussian_matrix.float()
+        phase = 2 * math.pi * (x * across + y * down)
         return torch.cat((phase.sin(), phase.cos()), dim=-1)
 
 
@@ -60,8 +63,11 @@ class PromptEncoder(nn.Module):
         self.depth_positions = nn.Parameter(torch.zeros(config.slices, width, g, g))
 
     def encode_boxes(self, boxes: Tensor) -> Tensor:
-        """Return tokens (..., 2, C) of boxes (..., 4): left top, right bottom."""
-        corners = self.pe_layer(boxes.reshape(*boxes.shape[:-1], 2, 2).float())
+        """Return tokens (..., 2, C) of boxes (..., 4): left top, right bottom.
+
+        SAM's boxes name pixels and are moved to the pixels' middles; these are edges already.
+        """
+        corners = self.pe_layer(boxes.reshape(*boxes.shape[:-1], 2, 2))
         kinds = torch.cat([kind.get_parameter("weight") for kind in self.point_embeddings[2:]])
         tokens: Tensor = corners + kinds
         return tokens

@@ -1,4 +1,4 @@
-"""What stands in for a user: masks, boxes and classifier tokens from the encoder's features (section 3.2)."""
+"""What stands in for a user: masks, boxes and classifier tokens from the encoder's features."""
 
 from __future__ import annotations
 

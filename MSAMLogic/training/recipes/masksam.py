@@ -1,8 +1,10 @@
 """MaskSAM's losses: every slice's masks are matched one to one with the classes that are in it.
 
 Weights, matching and targets are those of the authors' code (their trainer for ACDC, ``MaskSAM_ACDC.py``);
-the background is a class with a mask and a box like the others. It differs in three points:
+the background is a class with a mask and a box like the others. It differs in four points:
 
+* The loss is the mean over the patches, so that several processes with a part of a batch each find what one
+  finds with the whole. The authors divide by all pairs of the batch.
 * Masks are compared in all pixels. The authors draw points, most of them where the network is uncertain.
 * The generator's masks are compared by their logits. The authors take the sigmoid twice.
 * The decoder has boxes too, with the weights of the generator's (see
@@ -65,13 +67,13 @@ def masksam_loss(
     """Return the losses of a batch.
 
     Args:
-        network: it may be wrapped, as for several processes; its ``segment_classes`` is called.
+        network: in training mode.
         batch: "patch" (B, 1, n, n, D), normalised, and "target" (B, 1, n, n, D), labels 0 (background) to K.
         rng: not drawn from; the recipes of all systems have it.
 
     Returns:
         "loss", which is to be minimised, its parts "class", "mask", "box" and "auxiliary", and "dice",
-        the mean over the classes of the semantic answer's Dice.
+        the semantic answer's Dice, mean over classes and patches.
 
     Raises:
         TrainingError: when a label is not one of the network's classes.
@@ -80,8 +82,11 @@ def masksam_loss(
     losses = matching_losses(found, batch["target"])
     with torch.no_grad():
         answer = class_probabilities(found.class_logits, found.mask_logits).argmax(dim=1)
-        dice = semantic_dice(answer, batch["target"][:, 0], len(network.config.classes))
-    return {**losses, "dice": dice}
+        dice = [
+            semantic_dice(mine, target[0], len(network.config.classes))
+            for mine, target in zip(answer, batch["target"], strict=True)
+        ]
+    return {**losses, "dice": torch.stack(dice).mean()}
 
 
 def matching_losses(found: ClassMasks, target: Tensor) -> dict[str, Tensor]:
@@ -92,29 +97,30 @@ def matching_losses(found: ClassMasks, target: Tensor) -> dict[str, Tensor]:
         target: (B, 1, n, n, D) labels.
     """
     flat = ClassMasks(*(part.flatten(0, 1).float() for part in found))  # a slice is one picture
+    patches, slices = found.class_logits.shape[:2]
     targets = slice_targets(target, found.class_logits.shape[-1] - 2)
-    matched = match(flat, targets)
-    s, q, k = matched
-    pairs = max(1, len(s))
+    s, q, k = match(flat, targets)
     masks, boxes = targets.masks[s, k], targets.boxes[s, k]
+    pairs = torch.bincount(s // slices, minlength=patches)  # of each patch: in every slice something is
+    share = 1 / (pairs[s // slices] * patches)
 
     no_object = flat.class_logits.shape[-1] - 1
     wanted = torch.full(flat.class_logits.shape[:2], no_object, device=s.device)
     wanted[s, q] = k
-    weights = torch.ones(no_object + 1, device=s.device)
-    weights[-1] = NO_OBJECT_WEIGHT
-    class_loss = torch.nn.functional.cross_entropy(flat.class_logits.flatten(0, 1), wanted.flatten(), weights)
+    weights = torch.where(wanted == no_object, NO_OBJECT_WEIGHT, 1.0)
+    wrong = torch.nn.functional.cross_entropy(flat.class_logits.movedim(-1, 1), wanted, reduction="none")
+    weighed, total = ((v.reshape(patches, -1).sum(dim=1)) for v in (weights * wrong, weights))
 
     def mask_loss(logits: Tensor) -> Tensor:
         entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
-        return (entropy.mean(dim=(1, 2)) + dice_losses(logits, masks)).sum() / pairs
+        return ((entropy.mean(dim=(1, 2)) + dice_losses(logits, masks)) * share).sum()
 
     def box_loss(guess: Tensor) -> Tensor:
         distance = (guess - boxes).abs().sum(dim=-1)
-        return (BOX_WEIGHT * distance + GIOU_WEIGHT * (1 - generalised_iou(guess, boxes))).sum() / pairs
+        return ((BOX_WEIGHT * distance + GIOU_WEIGHT * (1 - generalised_iou(guess, boxes))) * share).sum()
 
     parts = {
-        "class": CLASS_WEIGHT * class_loss,
+        "class": CLASS_WEIGHT * (weighed / total).mean(),
         "mask": MASK_WEIGHT * mask_loss(flat.mask_logits[s, q]),
         "box": box_loss(flat.boxes[s, q]),
         "auxiliary": AUXILIARY_MASK_WEIGHT * mask_loss(flat.auxiliary_mask_logits[s, q])
@@ -196,10 +202,10 @@ def dice_losses(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def semantic_dice(answer: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Return the mean Dice of the labels 1 to ``classes`` over the batch.
+    """Return the mean Dice of the labels 1 to ``classes`` in a patch.
 
     Args:
-        answer: (B, n, n, D) labels.
+        answer: (n, n, D) labels.
         target: the same.
         classes: how many there are; those that are in neither do not count, and 1 is returned where that
             leaves none.
