@@ -28,7 +28,7 @@ class RandomPositions(nn.Module):
 
     def forward(self, places: Tensor) -> Tensor:
         """Map places (..., 2), column then row in fractions of the image, to (..., width)."""
-        x, y = (2 * places.float() - 1).split(1, dim=-1)
+        x, y = (2 * places.float() - 1).unsqueeze(-2).unbind(dim=-1)
         # No matrix product: mixed precision would round the phase, of many turns, to a tenth of a radian.
         across, down = self.positional_encoding_gaussian_matrix.float()
         phase = 2 * math.pi * (x * across + y * down)

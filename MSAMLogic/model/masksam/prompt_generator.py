@@ -117,6 +117,7 @@ def _projection(width_in: int, width_out: int, doublings: int) -> nn.Sequential:
 
 def _pooled(levels: list[Tensor], size: int) -> Tensor:
     """Return all levels averaged over ``size``² parts of each slice, their channels in a row."""
-    return torch.cat(
-        [nn.functional.adaptive_avg_pool3d(level, (level.shape[2], size, size)) for level in levels], dim=1
-    )
+    # Slice by slice, as the pooling of volumes is not there on every device.
+    means = [nn.functional.adaptive_avg_pool2d(level.flatten(1, 2), size) for level in levels]
+    parts = [mean.reshape(*level.shape[:3], size, size) for mean, level in zip(means, levels, strict=True)]
+    return torch.cat(parts, dim=1)
