@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.model import MaskSAM, MaskSAMConfig, ModelConfig, build_model
+from MSAMLogic.model.mask_decoder import TwoWayTransformer
 from MSAMLogic.model.masksam.adapters import DConvAdapter, DMLPAdapter
 from MSAMLogic.model.masksam.boxes import boxes_of_masks, generalised_iou
 from MSAMLogic.model.masksam.image_encoder import Block
+from MSAMLogic.model.masksam.mask_decoder import AdaptedTwoWayTransformer, Shape
 from MSAMLogic.model.masksam.network import class_probabilities
 from MSAMLogic.model.masksam.prompt_generator import joined_boxes
 from MSAMLogic.model.masksam.published import is_frozen
@@ -156,6 +158,38 @@ def test_fresh_adapters_leave_sam_as_it_is_and_keep_the_slices_apart() -> None:
     trained, _ = randomised(network).image_encoder(images)
     alone, _ = network.image_encoder(images[:, :, [1] * 3])
     assert (trained[:, :, 1] - alone[:, :, 1]).abs().max() > 1e-3
+
+
+def test_a_fresh_two_way_transformer_is_sams() -> None:
+    """SAM's is M-SAM's, whose outputs agree with the release."""
+    sizes = {"embedding_width": 144, "decoder_heads": 4, "decoder_mlp_width": 32}
+    mine = AdaptedTwoWayTransformer(replace(TINY, **sizes))
+    sams = randomised(TwoWayTransformer(ModelConfig(**sizes)), 0.1)
+    rest = mine.load_state_dict(sams.state_dict(), strict=False)
+    assert not rest.unexpected_keys and all("_adapter." in name for name in rest.missing_keys)
+    generator = torch.Generator().manual_seed(6)
+    shape = Shape(2, 3, 4)
+    tokens = torch.randn(24, 5, 144, generator=generator)
+    cells, places = (torch.randn(24, 36, 144, generator=generator) for _ in range(2))
+    for found, expected in zip(mine(tokens, cells, places, shape), sams(tokens, cells, places), strict=True):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_in_the_decoder_a_query_sees_its_own_other_slices_and_no_other_query() -> None:
+    transformer = randomised(AdaptedTwoWayTransformer(TINY), 0.2)
+    generator = torch.Generator().manual_seed(7)
+    shape = Shape(2, 3, 4)
+    tokens = torch.randn(24, 5, 64, generator=generator)
+    cells, places = (torch.randn(24, 36, 64, generator=generator) for _ in range(2))
+    before = transformer(tokens, cells, places, shape)
+    changed = tokens.clone().reshape(2, 3, 4, 5, 64)
+    changed[1, 0, 2] += 1.0
+    after = transformer(changed.flatten(0, 2), cells, places, shape)
+    for a, b in zip(before, after, strict=True):
+        moved = (a - b).abs().reshape(2, 3, 4, -1).amax(dim=-1) > 1e-5
+        expected = torch.zeros(2, 3, 4, dtype=torch.bool)
+        expected[1, :, 2] = True
+        assert torch.equal(moved, expected)
 
 
 def test_the_patches_of_a_batch_do_not_mix() -> None:
