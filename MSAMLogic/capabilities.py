@@ -39,6 +39,8 @@ class Capabilities:
         background_clicks: whether clicks may be against the lesion.
         classes: names of the labels 1, 2, ... of a network that takes no clicks.
         intensity: a fixed normalisation in place of M-SAM's z-score.
+        slices: voxels along the third axis of a patch that is no cube but (n, n, slices); 0 for a cube.
+        slice_spacing: millimetres between those slices.
     """
 
     patch_size: int
@@ -52,3 +54,5 @@ class Capabilities:
     background_clicks: bool = True
     classes: tuple[str, ...] = ()
     intensity: IntensityRange | None = None
+    slices: int = 0
+    slice_spacing: float = 0.0

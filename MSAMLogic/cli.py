@@ -192,6 +192,55 @@ def segment(
 
 @app.command()
 @_reports_errors
+def propose(
+    image: Annotated[Path, typer.Argument(help="Scan: NRRD, NIfTI, MHA, or a folder with a DICOM series.")],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Segments, or their label map: .seg.nrrd, .nrrd, .nii.gz, .dcm."),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="A model that names what it finds: a name of 'msam models', or a weights file."),
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    series: SeriesOption = None,
+    measurements: TableOption = None,
+) -> None:
+    """Propose lesions without a click."""
+    from MSAMLogic.export.dicom_context import Algorithm
+    from MSAMLogic.export.results import Output, describe_model
+    from MSAMLogic.export.segments import COLOURS, Segment
+    from MSAMLogic.geometry import ImageGrid
+    from MSAMLogic.measurements import voxel_volume
+
+    result = Output(output, table=measurements, series_description="Proposed lesions")
+    scan = _read(image, series)
+    result.check(scan)
+    algorithm = describe_model(model) if output.name.endswith(".dcm") else Algorithm(model, "")
+    from MSAMLogic.predictor import load_model
+    from MSAMLogic.proposals import propose_lesions
+
+    with tqdm(total=1.0, bar_format="{l_bar}{bar}", disable=not sys.stderr.isatty(), leave=False) as bar:
+        loaded = load_model(model, device)  # type: ignore[arg-type]
+        found = propose_lesions(loaded, scan.image, on_progress=lambda share: bar.update(share - bar.n))
+    if not found:
+        typer.echo("msam: nothing was found, so nothing is written.", err=True)
+        return
+    segments = [
+        Segment(proposal.mask, f"{proposal.name} {number}", COLOURS[(number - 1) % len(COLOURS)])
+        for number, proposal in enumerate(found, start=1)
+    ]
+    result.write(segments, scan, algorithm)
+    import SimpleITK as sitk
+
+    voxel = voxel_volume(ImageGrid.of(scan.image))
+    for segment, proposal in zip(segments, found, strict=True):
+        volume = sitk.GetArrayViewFromImage(proposal.mask).sum() * voxel
+        typer.echo(f"{segment.name}: {volume / 1000:.2f} ml, score {proposal.score:.2f}")
+
+
+@app.command()
+@_reports_errors
 def export(
     mask: Annotated[Path, typer.Argument(help="Mask: .seg.nrrd, or a label map in any format.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="As for 'msam segment'; .dcm needs --scan.")],

@@ -90,7 +90,7 @@ def measure(image: sitk.Image, mask: sitk.Image) -> LesionMeasurements:
     if not np.isfinite(values).all():
         raise ImageError("The image has values in the mask that are no numbers; correct the image first.")
     return LesionMeasurements(
-        volume_ml=values.size * _voxel_volume(grid) / 1000,
+        volume_ml=values.size * voxel_volume(grid) / 1000,
         voxel_count=values.size,
         mean=float(values.mean()),
         standard_deviation=float(values.std()),
@@ -146,7 +146,7 @@ def _slices(region: Region, corner: Region) -> tuple[slice, ...]:
     return tuple(slice(a - c, b - c) for a, b, c in pairs)[::-1]
 
 
-def _voxel_volume(grid: ImageGrid) -> float:
+def voxel_volume(grid: ImageGrid) -> float:
     """Return cubic millimetres of a voxel, whose axes may slant."""
     return float(np.prod(grid.spacing) * abs(np.linalg.det(np.array(grid.direction).reshape(3, 3))))
 

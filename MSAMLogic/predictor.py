@@ -108,6 +108,19 @@ class TorchPredictor:
             logits[0, 0].float().cpu().numpy(), next_prompt[0, 0].float().cpu().numpy(), float(iou[0, 0])
         )
 
+    def classify(self, patch: FloatArray) -> FloatArray:
+        """Return probabilities (K + 1, n, n, D) of background and the classes in a patch (n, n, D).
+
+        Raises:
+            ModelError: when the network takes clicks and knows no classes.
+        """
+        import torch
+
+        tensor = torch.from_numpy(np.ascontiguousarray(patch, dtype=np.float32))[None, None]
+        probabilities = self._run(lambda: self.network.classify(tensor.to(self.device)))
+        found: FloatArray = probabilities[0].float().cpu().numpy()
+        return found
+
     def _run(self, call: Any) -> Any:
         """Run ``call`` without gradients; out of GPU memory, go on with the CPU and say so."""
         import torch

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.capabilities import Capabilities, IntensityRange
 from MSAMLogic.predictor import Answer
 
 FloatArray = NDArray[np.float32]
@@ -52,3 +52,38 @@ class ThresholdPredictor:
         logits = np.where(mask, 5.0, -5.0).astype(np.float32)
         small = logits.reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
         return Answer(logits, small, 0.9)
+
+
+class SignPredictor:
+    """Names bright voxels the first class and dark ones the second, as surely as they are bright or dark.
+
+    It looks at each voxel alone and its probabilities are linear in the values, so windows must not matter.
+    Scanner values from -100 to 100 become -1 to 1.
+    """
+
+    def __init__(
+        self,
+        patch: tuple[int, int] = (16, 6),
+        spacing: tuple[float, float] = (2.0, 3.0),
+        intensity: IntensityRange | None = IntensityRange(-100, 100, 0, 100),  # noqa: B008
+    ) -> None:
+        self.capabilities = Capabilities(
+            patch[0],
+            patch[0],
+            (spacing[0],),
+            spacing[0],
+            takes_clicks=False,
+            background_clicks=False,
+            classes=("bright", "dark"),
+            intensity=intensity,
+            slices=patch[1],
+            slice_spacing=spacing[1],
+        )
+        self.seen: list[FloatArray] = []
+
+    def classify(self, patch: FloatArray) -> FloatArray:
+        n, slices = self.capabilities.patch_size, self.capabilities.slices
+        assert patch.shape == (n, n, slices)
+        self.seen.append(patch)
+        bright, dark = np.clip(patch, 0, 1), np.clip(-patch, 0, 1)
+        return np.stack((1 - bright - dark, bright, dark)).astype(np.float32)

@@ -7,12 +7,16 @@ from typing import Any, overload
 
 from MSAMLogic.errors import ModelError
 from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
+from MSAMLogic.model.masksam.config import MaskSAMConfig
+from MSAMLogic.model.masksam.network import MaskSAM
 from MSAMLogic.model.msam import MSAM
 from MSAMLogic.model.network import Network
 
 
 @overload
 def build_model(name: str, config: ModelConfig) -> MSAM: ...
+@overload
+def build_model(name: str, config: MaskSAMConfig) -> MaskSAM: ...
 @overload
 def build_model(name: str, config: Any = None) -> Network: ...
 def build_model(name: str, config: Any = None) -> Network:
@@ -32,4 +36,4 @@ def build_model(name: str, config: Any = None) -> Network:
     return _SYSTEMS[type(config)](config).eval()
 
 
-_SYSTEMS: dict[type, Callable[[Any], Network]] = {ModelConfig: MSAM}
+_SYSTEMS: dict[type, Callable[[Any], Network]] = {ModelConfig: MSAM, MaskSAMConfig: MaskSAM}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from MSAMLogic.errors import ModelError
+from MSAMLogic.model.masksam.config import MaskSAMConfig
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class ModelConfig:
         return cls(**fields)
 
 
-CONFIGURATIONS: dict[str, ModelConfig] = {
+CONFIGURATIONS: dict[str, ModelConfig | MaskSAMConfig] = {
     "msam-vit-b": ModelConfig(),
     "sam-med3d-vit-b": ModelConfig(lora_rank=0, mask_enhanced_adapter=False, all_clicks=True),
     # The default weights: the same parts at laptop size. The lesion's size chooses the spacing, and a
@@ -157,4 +158,5 @@ CONFIGURATIONS: dict[str, ModelConfig] = {
         first_looks=(0.75, 1.5, 3.0, 4.24),
         antialias=True,
     ),
+    "masksam": MaskSAMConfig(),
 }

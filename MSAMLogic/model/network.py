@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.errors import ModelError
 
 
 class Network(nn.Module, ABC):
@@ -48,6 +49,17 @@ class Network(nn.Module, ABC):
             labels: (B, N) of 1 (lesion) and 0 (background).
             mask_logits: (B, 1, m, m, m), the previous mask prompt, zeros before the first.
         """
+
+    def classify(self, patch: Tensor) -> Tensor:
+        """Return probabilities (B, K + 1, n, n, D) of background and K classes, of a network that knows them.
+
+        Args:
+            patch: (B, 1, n, n, D).
+
+        Raises:
+            ModelError: when the network segments what is clicked.
+        """
+        raise ModelError("This model segments what is clicked; choose one that names what it finds.")
 
     @abstractmethod
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:

@@ -1,0 +1,1 @@
+"""What each system minimises: one function a system, from a network and a batch to its losses."""
