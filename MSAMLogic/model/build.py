@@ -9,6 +9,8 @@ from MSAMLogic.errors import ModelError
 from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
 from MSAMLogic.model.msam import MSAM
 from MSAMLogic.model.network import Network
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
+from MSAMLogic.model.sam_adapter.network import SAMAdapter
 
 
 @overload
@@ -32,4 +34,7 @@ def build_model(name: str, config: Any = None) -> Network:
     return _SYSTEMS[type(config)](config).eval()
 
 
-_SYSTEMS: dict[type, Callable[[Any], Network]] = {ModelConfig: MSAM}
+_SYSTEMS: dict[type, Callable[[Any], Network]] = {
+    ModelConfig: MSAM,
+    SAMAdapterConfig: SAMAdapter,
+}
