@@ -24,24 +24,29 @@ from torch.nn.functional import (
 from MSAMLogic.model.sam_adapter.network import SAMAdapter
 
 
-def tokens_of(network: SAMAdapter, patch: Tensor) -> Tensor:
-    """Return tokens (row, column, slice, width) of a patch (slice, row, column), by way of the enlarged one."""
+def embedded(network: SAMAdapter, patch: Tensor) -> Tensor:
+    """Return tokens (row, column, slice, width) of a patch (slice, row, column), without positions."""
     encoder, config = network.image_encoder, network.config
     enlarged = interpolate(patch[None, None], scale_factor=config.enlargement, mode="trilinear")[0, 0]
     rgb = torch.stack([enlarged] * 3, dim=1)
-    proj = encoder.patch_embed.proj
+    proj = encoder.patch_embedding.patch_embed.proj
     slices = conv2d(rgb, proj.weight, proj.bias, stride=config.token_size)
     volume = slices.permute(1, 2, 3, 0)[None]
-    joined = conv3d(
+    return conv3d(
         volume,
-        encoder.slice_embed.weight,
-        encoder.slice_embed.bias,
+        encoder.patch_embedding.slice_embed.weight,
+        encoder.patch_embedding.slice_embed.bias,
         stride=(1, 1, config.token_size),
         groups=config.encoder_width,
     )[0].permute(1, 2, 3, 0)
+
+
+def tokens_of(network: SAMAdapter, patch: Tensor) -> Tensor:
+    """Return tokens (row, column, slice, width) of a patch (slice, row, column)."""
+    encoder, config = network.image_encoder, network.config
     pooling = config.position_table // config.grid_size
     in_plane = avg_pool2d(encoder.pos_embed[0].permute(2, 0, 1), pooling).permute(1, 2, 0)
-    return joined + in_plane[:, :, None] + encoder.depth_embed[0][None, None]
+    return embedded(network, patch) + in_plane[:, :, None] + encoder.depth_embed[0][None, None]
 
 
 def attended(block: nn.Module, tokens: Tensor, shift: int) -> Tensor:
@@ -49,7 +54,9 @@ def attended(block: nn.Module, tokens: Tensor, shift: int) -> Tensor:
     attention = block.attn
     g, width, s, heads = tokens.shape[0], tokens.shape[-1], attention.window_size, attention.heads
     head_width = width // heads
-    q, k, v = linear(tokens, attention.qkv.weight, attention.qkv.bias).reshape(g, g, g, 3, heads, -1).unbind(3)
+    q, k, v = (
+        linear(tokens, attention.qkv.weight, attention.qkv.bias).reshape(g, g, g, 3, heads, -1).unbind(3)
+    )
     tables = []
     for axis in "hwd":
         table = getattr(attention, f"rel_pos_{axis}")
@@ -103,7 +110,10 @@ def levels_of(network: SAMAdapter, patch: Tensor) -> list[Tensor]:
 
 
 def sampled(level: Tensor, point: Tensor, patch_size: int) -> Tensor:
-    """Return the features (C,) of a level (C, row, column, slice) at a point (slice, row, column), trilinearly."""
+    """Return the features (C,) of a level (C, row, column, slice) at a point, trilinearly.
+
+    ``point`` (3,) is in patch voxels, axes (slice, row, column).
+    """
     g = level.shape[-1]
     slice_, row, column = ((point + 0.5) * g / patch_size - 0.5).tolist()
     total = torch.zeros(len(level))
@@ -146,7 +156,9 @@ def prompted_level(network: SAMAdapter, level: Tensor, points: Tensor) -> Tensor
     for layer in encoder.transformer.layers:
         count = layer.global_query.shape[1]
         joined = torch.cat([layer.global_query[0], tokens])
-        joined = normed(joined + normed(_attention(layer.self_attn, joined, joined), layer.norm1), layer.norm2)
+        joined = normed(
+            joined + normed(_attention(layer.self_attn, joined, joined), layer.norm1), layer.norm2
+        )
         queries, tokens = joined[:count], joined[count:]
         hidden = relu(linear(queries, layer.mlp.lin1.weight, layer.mlp.lin1.bias))
         queries = normed(queries + linear(hidden, layer.mlp.lin2.weight, layer.mlp.lin2.bias), layer.norm3)

@@ -151,7 +151,7 @@ def test_sizes_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
 
 def test_configurations_survive_json() -> None:
     for config in CONFIGURATIONS.values():
-        assert ModelConfig.from_dict(config.to_dict()) == config
+        assert type(config).from_dict(config.to_dict()) == config
     with pytest.raises(ModelError, match="unknown fields"):
         ModelConfig.from_dict({"number_of_wheels": 4})
 

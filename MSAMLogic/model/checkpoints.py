@@ -124,6 +124,4 @@ def save_weights(path: Path, config: NetworkConfig, state: Mapping[str, Tensor])
         for name, value in state.items()
     }
     with atomic_path(path) as partial:
-        save_file(
-            tensors, partial, metadata={"system": system, "config": json.dumps(config.to_dict())}
-        )
+        save_file(tensors, partial, metadata={"system": system, "config": json.dumps(config.to_dict())})

@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from MSAMLogic.errors import WeightsError
 from MSAMLogic.model.checkpoints import fill
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
 
 PARTS = ("encoder_dict", "feature_dict", "decoder_dict")
 
+_MASK = re.compile(r"^encoder_dict\..*\.attn_mask$")
 _RENAMED = (
     (re.compile(r"^encoder_dict\."), "image_encoder."),
+    (re.compile(r"^image_encoder\.(patch_embed|slice_embed)\."), r"image_encoder.patch_embedding.\1."),
     (re.compile(r"^feature_dict\."), "prompt_encoders."),
     (re.compile(r"^decoder_dict\.cls\.0\."), "mask_decoder.join."),
     (re.compile(r"^decoder_dict\.cls\.3\."), "mask_decoder.classify."),
     *(
-        (re.compile(rf"^decoder_dict\.mlahead\.head{level + 2}\.{place}\."), f"mask_decoder.heads.{level}.{name}.")
+        (
+            re.compile(rf"^decoder_dict\.mlahead\.head{level + 2}\.{place}\."),
+            f"mask_decoder.heads.{level}.{name}.",
+        )
         for level in range(4)
         for place, name in ((0, "conv1"), (3, "conv2"))
     ),
@@ -37,19 +44,23 @@ def flattened(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tensors of a checkpoint of the release, nested or flat, under names joined by dots.
 
     What is no part of the network (optimisers, epoch) and the masks of shifted windows, which follow from
-    the sizes, are left out; names of another layout are kept as they are.
+    the sizes, are left out. A state of another layout is returned as it is.
     """
-    if not any(part in state for part in PARTS):
-        return {name: value for name, value in state.items() if not name.endswith(".attn_mask")}
-    kept = {part: state[part] for part in PARTS if part in state}
-    return {name: value for name, value in _leaves(kept) if not name.endswith(".attn_mask")}
+    if any(part in state for part in PARTS):
+        state = dict(_leaves({part: state[part] for part in PARTS if part in state}))
+    return {name: value for name, value in state.items() if not _MASK.search(name)}
 
 
 def own_name(name: str) -> str:
-    """Return this package's name of a tensor of a flattened checkpoint of the release."""
+    """Return this package's name of a tensor of a flattened checkpoint of the release, or of SAM's."""
     for pattern, replacement in _RENAMED:
         name = pattern.sub(replacement, name)
     return name
+
+
+def fitting(config: SAMAdapterConfig, state: Mapping[str, Any]) -> SAMAdapterConfig:
+    """Return ``config`` with the necks that a flattened checkpoint of the release has."""
+    return replace(config, neck_convolutions="encoder_dict.neck_3d.0.2.weight" in state)
 
 
 def load_release(network: nn.Module, state: Mapping[str, Any], partial: bool = False) -> list[str]:
@@ -87,7 +98,7 @@ def load_sam(network: nn.Module, state: Mapping[str, Any]) -> list[str]:
         WeightsError: when a tensor of SAM's encoder is missing, has another shape, or is none that SAM
             ViT-B has. The network is unchanged.
     """
-    given = {name: value for name, value in state.items() if not name.startswith(_UNUSED_OF_SAM)}
+    given = {own_name(name): value for name, value in state.items() if not name.startswith(_UNUSED_OF_SAM)}
     own = network.state_dict()
     ours = re.compile(
         r"depth_embed|slice_embed\.|\.adapter\.|\.rel_pos_d$|\.attn\.lr$|neck_3d\.|^prompt_encoders|^mask_decoder"

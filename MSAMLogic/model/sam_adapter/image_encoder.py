@@ -18,7 +18,7 @@ from MSAMLogic.model.sam_adapter.patch_embedding import PatchEmbedding
 from MSAMLogic.model.sam_adapter.window_attention import WindowAttention, Windows
 
 _TRAINED = ("depth_embed", "slice_embed.", ".norm1.", ".norm2.", ".adapter.", ".rel_pos_d", "neck_3d.")
-_TOKENS_AT_ONCE = 4096  # larger intermediate tensors are slower: each is fetched anew from the system
+_TOKENS_AT_ONCE = 2048  # larger intermediate tensors are slower: each is fetched anew from the system
 
 
 class SpatialAdapter(nn.Module):
@@ -73,7 +73,7 @@ class Block(nn.Module):
             # Behind the adapter, what happens in a window concerns no other.
             apart = self.windows.apart[start : start + step]
             order = self.windows.order[start * volume : (start + step) * volume]
-            part = cells[:, order].unflatten(1, (len(apart), volume))
+            part = cells[:, order].reshape(len(x), len(apart), volume, -1)
             part = part + self.attn(self.norm1(part), tables, apart if self.windows.shifted else None)
             hidden = self.mlp.act(linear(self.mlp.lin1, self.norm2(part)))
             parts.append((part + linear(self.mlp.lin2, hidden)).flatten(1, 2))
@@ -103,7 +103,7 @@ def neck(width: int, out: int, convolutions: bool) -> nn.Sequential:
     return nn.Sequential(first, ChannelLayerNorm(out), second, ChannelLayerNorm(out))
 
 
-class ImageEncoder(PatchEmbedding):
+class ImageEncoder(nn.Module):
     """A patch to four levels of features.
 
     Args:
@@ -111,8 +111,9 @@ class ImageEncoder(PatchEmbedding):
     """
 
     def __init__(self, config: SAMAdapterConfig) -> None:
-        super().__init__(config)
+        super().__init__()
         width, g, table = config.encoder_width, config.grid_size, config.position_table
+        self.patch_embedding = PatchEmbedding(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, table, table, width))
         self.depth_embed = nn.Parameter(torch.zeros(1, g, width))
         self.pooling = table // g
@@ -131,7 +132,7 @@ class ImageEncoder(PatchEmbedding):
         """
         in_plane = nn.functional.avg_pool2d(self.pos_embed.permute(0, 3, 1, 2), self.pooling)
         positions = in_plane.permute(0, 2, 3, 1)[:, :, :, None] + self.depth_embed[:, None, None]
-        tokens = super().forward(cells) + positions
+        tokens = self.patch_embedding(cells) + positions
         levels = []
         for index, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)

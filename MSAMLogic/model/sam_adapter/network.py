@@ -97,7 +97,7 @@ class SAMAdapter(Network):
 
         The softmax of the two classes is the sigmoid of this, and it is positive where lesion is larger.
         """
-        background, lesion = self._classes(features, coords).split(1, dim=1)
+        background, lesion = self._classes(features, coords).chunk(2, dim=1)
         return self.mask_decoder.at_patch_size(lesion - background).transpose(2, 3)
 
     def answer(

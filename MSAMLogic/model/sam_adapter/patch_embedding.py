@@ -51,7 +51,9 @@ class PatchEmbedding(nn.Module):
         depth = self.slice_embed.weight[:, 0, 0, 0]
         enlarging = self.enlarging.to(in_plane.dtype)
         kernel = torch.einsum("cab,ai,bj,cd,dk->cijk", in_plane, enlarging, enlarging, depth, enlarging)
-        bias = self.patch_embed.proj.bias * depth.sum(dim=1) + self.slice_embed.bias
+        flat = self.patch_embed.proj.bias
+        assert flat is not None and self.slice_embed.bias is not None  # both are made with one
+        bias = flat * depth.sum(dim=1) + self.slice_embed.bias
         padded = nn.functional.pad(cells, (1,) * 6, mode="replicate")
         tokens = nn.functional.conv3d(padded, kernel[:, None], bias, stride=self.stride)
         return tokens.permute(0, 2, 3, 4, 1)

@@ -84,7 +84,8 @@ class PromptEncoder(nn.Module):
             level: (B, C, g, g, g), axes (row, column, slice).
             points: (B, N, 3) patch voxels, axes (slice, column, row), as ``grid_sample`` counts them.
         """
-        where = (points.to(level.dtype) + 0.5) * 2 / self.patch_size - 1
-        sampled = nn.functional.grid_sample(level, where[:, None, None], align_corners=False)
-        image = self.transformer(level.flatten(2).transpose(1, 2), sampled[:, :, 0, 0].transpose(1, 2))
-        return image.transpose(1, 2).unflatten(2, level.shape[2:])
+        where = (points.float() + 0.5) * 2 / self.patch_size - 1  # in full precision, so that points stay
+        sampled = nn.functional.grid_sample(level.float(), where[:, None, None], align_corners=False)
+        tokens = sampled[:, :, 0, 0].transpose(1, 2).to(level.dtype)
+        image: Tensor = self.transformer(level.flatten(2).transpose(1, 2), tokens)
+        return image.transpose(1, 2).reshape(level.shape)

@@ -64,6 +64,9 @@ class WindowAttention(nn.Module):
             interpolated to the window.
     """
 
+    offset: Tensor
+    key_places: Tensor
+
     def __init__(self, width: int, heads: int, window_size: int, table_size: int) -> None:
         super().__init__()
         head_width = width // heads
