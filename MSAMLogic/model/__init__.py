@@ -7,6 +7,8 @@ from MSAMLogic.model.build import build_model
 from MSAMLogic.model.config import CONFIGURATIONS, ModelConfig
 from MSAMLogic.model.msam import MSAM, PatchFeatures, Segmentation
 from MSAMLogic.model.network import Network
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
+from MSAMLogic.model.sam_adapter.network import SAMAdapter
 
 __all__ = [
     "CONFIGURATIONS",
@@ -14,6 +16,8 @@ __all__ = [
     "ModelConfig",
     "Network",
     "PatchFeatures",
+    "SAMAdapter",
+    "SAMAdapterConfig",
     "Segmentation",
     "build_model",
 ]

@@ -18,7 +18,7 @@ from MSAMLogic.errors import WeightsError
 from MSAMLogic.model.checkpoints import fill
 from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
 
-PARTS = ("encoder_dict", "feature_dict", "decoder_dict")
+_PARTS = ("encoder_dict", "feature_dict", "decoder_dict")
 
 _MASK = re.compile(r"^encoder_dict\..*\.attn_mask$")
 _RENAMED = (
@@ -38,6 +38,11 @@ _RENAMED = (
 )
 # What SAM has and the release's encoder has not: the 2D neck, and everything behind the encoder.
 _UNUSED_OF_SAM = ("image_encoder.neck.", "prompt_encoder.", "mask_decoder.")
+# What the network has and SAM has not, by its own names.
+_NOT_OF_SAM = re.compile(
+    r"\.(depth_embed|patch_embedding\.slice_embed\..*|neck_3d\..*|attn\.rel_pos_d|attn\.lr)$"
+    r"|\.adapter\.|^prompt_encoders\.|^mask_decoder\."
+)
 
 
 def flattened(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,8 +51,8 @@ def flattened(state: Mapping[str, Any]) -> dict[str, Any]:
     What is no part of the network (optimisers, epoch) and the masks of shifted windows, which follow from
     the sizes, are left out. A state of another layout is returned as it is.
     """
-    if any(part in state for part in PARTS):
-        state = dict(_leaves({part: state[part] for part in PARTS if part in state}))
+    if any(part in state for part in _PARTS):
+        state = dict(_leaves({part: state[part] for part in _PARTS if part in state}))
     return {name: value for name, value in state.items() if not _MASK.search(name)}
 
 
@@ -100,19 +105,17 @@ def load_sam(network: nn.Module, state: Mapping[str, Any]) -> list[str]:
     """
     given = {own_name(name): value for name, value in state.items() if not name.startswith(_UNUSED_OF_SAM)}
     own = network.state_dict()
-    ours = re.compile(
-        r"depth_embed|slice_embed\.|\.adapter\.|\.rel_pos_d$|\.attn\.lr$|neck_3d\.|^prompt_encoders|^mask_decoder"
-    )
-    lacking = sorted(name for name in own if not ours.search(name) and name not in given)
-    if lacking:
+    sams = {name for name in own if not _NOT_OF_SAM.search(name)}
+    different = sorted(sams ^ set(given))
+    if different:
         raise WeightsError(
-            f"These are not SAM's weights: {lacking[0]} and {len(lacking) - 1} more tensors of its image "
-            "encoder are missing. Give sam_vit_b_01ec64.pth."
+            f"These are not SAM's weights for this network: {len(different)} tensors of the encoder are "
+            f"missing or unknown ({different[0]}, ...). Give sam_vit_b_01ec64.pth."
         )
     for name in own:
         if name.endswith(".rel_pos_d"):
             h, w = (torch.as_tensor(given[f"{name[:-1]}{axis}"]) for axis in "hw")
-            if h.shape == w.shape:
+            if h.shape == w.shape:  # if not, one of them is refused below
                 given[name] = 0.5 * (h + w)
     missing = fill(network, given, partial=True)
     return sorted([*missing, *(name for name in own if name.endswith(".rel_pos_d"))])

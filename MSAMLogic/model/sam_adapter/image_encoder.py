@@ -73,11 +73,11 @@ class Block(nn.Module):
             # Behind the adapter, what happens in a window concerns no other.
             apart = self.windows.apart[start : start + step]
             order = self.windows.order[start * volume : (start + step) * volume]
-            part = cells[:, order].reshape(len(x), len(apart), volume, -1)
+            part = cells.index_select(1, order).reshape(len(x), len(apart), volume, -1)
             part = part + self.attn(self.norm1(part), tables, apart if self.windows.shifted else None)
             hidden = self.mlp.act(linear(self.mlp.lin1, self.norm2(part)))
             parts.append((part + linear(self.mlp.lin2, hidden)).flatten(1, 2))
-        return torch.cat(parts, dim=1)[:, self.windows.places].reshape(x.shape)
+        return torch.cat(parts, dim=1).index_select(1, self.windows.places).reshape(x.shape)
 
 
 class InstanceNorm(nn.Module):
