@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from MSAMLogic import weights
 from MSAMLogic.errors import ModelError, WeightsError
-from MSAMLogic.model import CONFIGURATIONS, ModelConfig, Network, build_model
+from MSAMLogic.model import CONFIGURATIONS, Network, build_model
+from MSAMLogic.model.config import SYSTEMS
+from MSAMLogic.model.network_config import NetworkConfig
+from MSAMLogic.model.sam_adapter.checkpoints import fitting
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
 
-_PUBLISHED_PREFIX = {"lora_sam.": "msam-vit-b", "image_encoder.": "sam-med3d-vit-b"}
+_PUBLISHED_PREFIX = {
+    "lora_sam.": "msam-vit-b",
+    "image_encoder.": "sam-med3d-vit-b",
+    "encoder_dict.": "3dsam-adapter",
+}
 
 
 def load_network(name: str) -> Network:
@@ -43,13 +53,21 @@ def read_network(path: Path, architecture: str | None = None) -> Network:
         )
     state = weights.load_state(path)
     if path.suffix == ".safetensors":
-        config = weights.load_metadata(path).get("config")
+        metadata = weights.load_metadata(path)
+        config = metadata.get("config")
         if config is None:
             raise WeightsError(
                 f"{path.name} does not say which network it is for; it was not written by this package."
             )
+        # A file without a system is of the time when there was but one.
+        system = metadata.get("system", "msam")
+        if system not in SYSTEMS:
+            raise WeightsError(
+                f"{path.name} is for a '{system}' network, which this version does not know; update "
+                "SlicerMSAM."
+            )
         try:
-            network: Network = build_model(architecture or "", ModelConfig.from_dict(json.loads(config)))
+            network: Network = build_model(architecture or "", SYSTEMS[system].from_dict(json.loads(config)))
             network.load_state_dict(state)
         except (RuntimeError, ValueError, TypeError, ModelError) as error:
             raise WeightsError(f"{path.name} does not fit the network that it describes: {error}") from error
@@ -64,11 +82,17 @@ def read_network(path: Path, architecture: str | None = None) -> Network:
             None,
         )
         if architecture is None:
-            raise WeightsError(f"{path.name} is no checkpoint of M-SAM or SAM-Med3D.")
-    network = build_model(architecture)
+            raise WeightsError(f"{path.name} is no checkpoint of M-SAM, SAM-Med3D or 3DSAM-adapter.")
+    network = build_model(architecture, _variant(architecture, state))
     network.load_published_state_dict(state)
     return network
 
 
+def _variant(architecture: str, state: Mapping[str, Any]) -> NetworkConfig:
+    """Return the sizes of a published checkpoint's network; 3DSAM-adapter's release has two encoders."""
+    config = CONFIGURATIONS[architecture]
+    return fitting(config, state) if isinstance(config, SAMAdapterConfig) else config
+
+
 def _looks_like_a_path(name: str) -> bool:
-    return Path(name).suffix in {".safetensors", ".pth", ".pt"} or "/" in name or "\\" in name
+    return name.endswith(weights.SUFFIXES) or "/" in name or "\\" in name

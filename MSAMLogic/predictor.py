@@ -184,7 +184,8 @@ def load_model(
 
     Args:
         name: "default", another name of the registry (``msam models`` lists them), or the path of a
-            weights file: safetensors that this package wrote, or a published M-SAM or SAM-Med3D ``.pth``.
+            weights file: safetensors that this package wrote, or a published ``.pth`` of M-SAM, SAM-Med3D
+            or 3DSAM-adapter.
         device: "auto" takes CUDA, then Apple's MPS, then the CPU.
         precision: see :class:`TorchPredictor`.
 

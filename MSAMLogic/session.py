@@ -524,7 +524,10 @@ class InteractiveSession:
         return features
 
     def _patch(self, image: sitk.Image, grid: PatchGrid) -> FloatArray:
-        return extract_patch(image, grid, antialias=self._predictor.capabilities.antialias)
+        capabilities = self._predictor.capabilities
+        # Beyond the image a network with a fixed normalisation was trained on its mean, which becomes 0.
+        outside = 0.0 if capabilities.intensity is None else capabilities.intensity.mean
+        return extract_patch(image, grid, outside, antialias=capabilities.antialias)
 
     def _first_grid_with_contrast(self, image: sitk.Image, point: Point) -> PatchGrid:
         """Return the patch of a first look, coarser when there is nothing but one value in it."""

@@ -23,9 +23,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 REGISTRY_FILE = "models.json"
+
+SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt")  # what the name of a weights file ends in
 
 _CHUNK_BYTES = 128 * 1024
 _CONNECT_SECONDS = 10.0
@@ -513,10 +516,10 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
     A ``.pth`` or ``.pt`` file is a pickle, which could bring code along: only tensors and plain values
     are accepted, and nothing in the file is run. Of a trainer's checkpoint the ``model_state_dict``
-    is returned.
+    is returned, of 3DSAM-adapter's trainer the parts of the network under names joined by dots.
 
     Args:
-        path: a ``.safetensors``, ``.pth`` or ``.pt`` file.
+        path: a ``.safetensors``, ``.pth``, ``.pth.tar`` or ``.pt`` file.
 
     Returns:
         Tensor name to tensor.
@@ -536,14 +539,18 @@ def load_state(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        # Trainers store their command line; a Namespace only holds values. Everything else that is not a
-        # tensor or a plain value stays forbidden.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        # Trainers store their command line and their best loss; a Namespace and a NumPy number only hold
+        # values. Everything else that is not a tensor or a plain value stays forbidden.
+        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_numbers()]):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise _unreadable(path, error) from error
     if isinstance(state, Mapping):
         state = state.get("model_state_dict", state)
+    if isinstance(state, Mapping):
+        from MSAMLogic.model.sam_adapter.checkpoints import flattened
+
+        state = flattened(state)
     if not isinstance(state, Mapping) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
     ):
@@ -567,6 +574,13 @@ def load_metadata(path: Path) -> dict[str, str]:
             return dict(stream.metadata() or {})
     except Exception as error:  # whatever the reader of a damaged file stumbles over
         raise _unreadable(path, error) from error
+
+
+def _numpy_numbers() -> list[Any]:
+    """Return what the pickle of a NumPy number names: its maker under both its homes, and the types."""
+    maker = np.float64(0).__reduce__()[0]
+    homes = [(maker, f"numpy.{home}.multiarray.scalar") for home in ("core", "_core")]
+    return [*homes, np.dtype, *(type(np.dtype(kind)) for kind in ("float32", "float64"))]
 
 
 def _registry_candidates() -> list[Path]:
@@ -946,8 +960,10 @@ def _status_help(status: int) -> str:
 
 
 def _check_kind(path: Path) -> None:
-    if path.suffix not in (".safetensors", ".pth", ".pt"):
-        raise WeightsError(f"{path} is no weights file; choose a .safetensors, .pth or .pt file.")
+    if not path.name.endswith(SUFFIXES):
+        raise WeightsError(
+            f"{path} is no weights file; choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
+        )
     if not path.is_file():
         raise WeightsError(f"There is no weights file {path}. Check the path, or run `msam download`.")
 

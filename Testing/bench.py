@@ -79,6 +79,24 @@ def measure_click(_: str) -> dict[str, float]:
         return {"seconds": seconds(lambda: network.segment(features, coords, labels, mask), 15)}
 
 
+def measure_adapter(_: str) -> dict[str, float]:
+    """Time one look of 3DSAM-adapter at a patch, and one answer to three clicks in it."""
+    import torch
+
+    from MSAMLogic.model import build_model
+
+    network = build_model("3dsam-adapter")
+    patch = torch.randn(1, 1, 128, 128, 128)
+    coords, labels, mask = torch.rand(1, 3, 3) * 128, torch.ones(1, 3), torch.zeros(1, 1, 32, 32, 32)
+    with torch.inference_mode():
+        base = reset_peak()
+        began = time.perf_counter()
+        features = network.look(patch)
+        look = time.perf_counter() - began
+        answer = seconds(lambda: network.answer(features, coords, labels, mask), 3)
+    return {"look": look, "answer": answer, "mib": resident("VmHWM") - base}
+
+
 def measure_session(which: str) -> dict[str, float]:
     """Time clicks of the default model on a CT-sized volume with bright balls; "small" or "large"."""
     import SimpleITK as sitk
@@ -132,6 +150,7 @@ def measure_session(which: str) -> dict[str, float]:
 MEASUREMENTS: dict[str, Callable[[str], dict[str, float]]] = {
     "encoder": measure_encoder,
     "click": measure_click,
+    "adapter": measure_adapter,
     "session": measure_session,
 }
 
@@ -189,6 +208,13 @@ def main() -> int:
             click <= 0.15,
         )
     )
+
+    adapter = in_own_process("adapter", "")
+    good += [
+        row("3dsam-adapter, look at a patch", f"{adapter['look']:.1f} s", "", None),
+        row("3dsam-adapter, answer to three clicks", f"{adapter['answer']:.2f} s", "", None),
+        row("  peak memory beyond the weights", f"{adapter['mib']:.0f} MiB", "", None),
+    ]
 
     small, large = (in_own_process("session", v) for v in ("small", "large"))
     good += [

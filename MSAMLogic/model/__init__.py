@@ -9,6 +9,8 @@ from MSAMLogic.model.masksam.config import MaskSAMConfig
 from MSAMLogic.model.masksam.network import MaskSAM
 from MSAMLogic.model.msam import MSAM, PatchFeatures, Segmentation
 from MSAMLogic.model.network import Network
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
+from MSAMLogic.model.sam_adapter.network import SAMAdapter
 
 __all__ = [
     "CONFIGURATIONS",
@@ -18,6 +20,8 @@ __all__ = [
     "ModelConfig",
     "Network",
     "PatchFeatures",
+    "SAMAdapter",
+    "SAMAdapterConfig",
     "Segmentation",
     "build_model",
 ]

@@ -11,6 +11,8 @@ from MSAMLogic.model.masksam.config import MaskSAMConfig
 from MSAMLogic.model.masksam.network import MaskSAM
 from MSAMLogic.model.msam import MSAM
 from MSAMLogic.model.network import Network
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
+from MSAMLogic.model.sam_adapter.network import SAMAdapter
 
 
 @overload
@@ -36,4 +38,8 @@ def build_model(name: str, config: Any = None) -> Network:
     return _SYSTEMS[type(config)](config).eval()
 
 
-_SYSTEMS: dict[type, Callable[[Any], Network]] = {ModelConfig: MSAM, MaskSAMConfig: MaskSAM}
+_SYSTEMS: dict[type, Callable[[Any], Network]] = {
+    ModelConfig: MSAM,
+    SAMAdapterConfig: SAMAdapter,
+    MaskSAMConfig: MaskSAM,
+}

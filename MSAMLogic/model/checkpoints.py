@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from MSAMLogic.errors import WeightsError
 from MSAMLogic.files import atomic_path
-from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.config import SYSTEMS
+from MSAMLogic.model.network_config import NetworkConfig
 
 _RENAMED = (
     (re.compile(r"^lora_sam\.sam\."), ""),
@@ -65,11 +66,28 @@ def load_published(network: nn.Module, state: Mapping[str, Any], partial: bool =
         WeightsError: when a name is unknown or missing, or a shape differs. The network is unchanged.
     """
     state = state.get("model_state_dict", state)
+    return fill(network, {published_to_own_name(name): value for name, value in state.items()}, partial)
+
+
+def fill(network: nn.Module, state: Mapping[str, Any], partial: bool = False) -> list[str]:
+    """Fill ``network`` with tensors or arrays under this package's own names.
+
+    Args:
+        network: the network to fill.
+        state: own name to tensor or array.
+        partial: accept that whole tensors of the network are missing; they keep their present values.
+
+    Returns:
+        Names of the network's tensors that ``state`` lacks; empty unless ``partial``.
+
+    Raises:
+        WeightsError: when a name is unknown or missing, or a shape differs. The network is unchanged.
+    """
     own = network.state_dict()
-    given: dict[str, Tensor] = {}
-    for name, value in state.items():
-        tensor = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-        given[published_to_own_name(name)] = tensor
+    given: dict[str, Tensor] = {
+        name: value if isinstance(value, Tensor) else torch.from_numpy(np.asarray(value, order="C"))
+        for name, value in state.items()
+    }
     unknown = sorted(set(given) - set(own))
     missing = sorted(set(own) - set(given))
     wrong = [
@@ -96,8 +114,9 @@ def _some(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def save_weights(path: Path, config: ModelConfig, state: Mapping[str, Tensor]) -> None:
-    """Write a network's tensors as float16 safetensors, its sizes in the file's metadata, atomically."""
+def save_weights(path: Path, config: NetworkConfig, state: Mapping[str, Tensor]) -> None:
+    """Write a network's tensors as float16 safetensors, atomically; its system and sizes as metadata."""
+    system = next(name for name, kind in SYSTEMS.items() if type(config) is kind)
     tensors = {
         name: value.detach()
         .to("cpu", torch.float16 if value.is_floating_point() else value.dtype)
@@ -105,4 +124,4 @@ def save_weights(path: Path, config: ModelConfig, state: Mapping[str, Tensor]) -
         for name, value in state.items()
     }
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"config": json.dumps(config.to_dict())})
+        save_file(tensors, partial, metadata={"system": system, "config": json.dumps(config.to_dict())})

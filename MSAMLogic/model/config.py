@@ -1,16 +1,17 @@
-"""Every size of the network family in one dataclass, and the named members of the family."""
+"""Every size of the M-SAM family in one dataclass, and the named networks of all systems."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from MSAMLogic.errors import ModelError
 from MSAMLogic.model.masksam.config import MaskSAMConfig
+from MSAMLogic.model.network_config import NetworkConfig
+from MSAMLogic.model.sam_adapter.config import SAMAdapterConfig
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(NetworkConfig):
     """Sizes of one M-SAM network.
 
     The defaults are the published configuration (``vit_b_ori`` of SAM-Med3D with M-SAM's LoRA and
@@ -110,28 +111,15 @@ class ModelConfig:
         """Voxels a side of the logits that the mask decoder answers with and takes as a prompt."""
         return 4 * self.grid_size
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain types, ready for JSON."""
-        return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Return the configuration that :meth:`to_dict` described.
+# The system that a weights file is for, as it is written in the file, and what describes its sizes.
+SYSTEMS: dict[str, type[NetworkConfig]] = {
+    "msam": ModelConfig,
+    "3dsam-adapter": SAMAdapterConfig,
+    "masksam": MaskSAMConfig,
+}
 
-        Raises:
-            ModelError: when a key is unknown or the sizes do not fit each other.
-        """
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ModelError(
-                f"This network configuration has unknown fields ({', '.join(unknown)}); it was "
-                "probably written by a newer version. Update SlicerMSAM."
-            )
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
-
-
-CONFIGURATIONS: dict[str, ModelConfig | MaskSAMConfig] = {
+CONFIGURATIONS: dict[str, NetworkConfig] = {
     "msam-vit-b": ModelConfig(),
     "sam-med3d-vit-b": ModelConfig(lora_rank=0, mask_enhanced_adapter=False, all_clicks=True),
     # The default weights: the same parts at laptop size. The lesion's size chooses the spacing, and a
@@ -159,4 +147,5 @@ CONFIGURATIONS: dict[str, ModelConfig | MaskSAMConfig] = {
         antialias=True,
     ),
     "masksam": MaskSAMConfig(),
+    "3dsam-adapter": SAMAdapterConfig(),
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from MSAMLogic.errors import ModelError
+from MSAMLogic.model.network_config import NetworkConfig
 
 
 @dataclass(frozen=True)
-class MaskSAMConfig:
+class MaskSAMConfig(NetworkConfig):
     """Sizes of one MaskSAM; the defaults are SAM ViT-B with 91 M frozen and 14 M trained parameters.
 
     Patches have shape (n, n, slices), axes (R, A, S): the third axis is depth, and each of its slices is an
@@ -109,23 +109,3 @@ class MaskSAMConfig:
     def patch_shape(self) -> tuple[int, int, int]:
         """Voxels of a patch along (R, A, S)."""
         return (self.patch_size, self.patch_size, self.slices)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain types, ready for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MaskSAMConfig:
-        """Return the configuration that :meth:`to_dict` described.
-
-        Raises:
-            ModelError: when a key is unknown or the sizes do not fit each other.
-        """
-        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ModelError(
-                f"This network configuration has unknown fields ({', '.join(unknown)}); it was "
-                "probably written by a newer version. Update SlicerMSAM."
-            )
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fields)
