@@ -128,7 +128,9 @@ def score_table(scores: Sequence[Score], tolerance: float) -> str:
     for target in targets:
         lines.append(_row("mean", target, [s for s in scores if s.target == target], counts))
     if len(targets) > 1:
-        means = [mean for target in targets for mean in _means([s for s in scores if s.target == target])]
+        means = [
+            mean for target in targets for mean in mean_scores([s for s in scores if s.target == target])
+        ]
         lines.append(_row("mean", "all targets", means, counts))
     return "\n".join(lines)
 
@@ -151,8 +153,12 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
             writer.writerow([*names, f"{a:.4f}", f"{b:.4f}", f"{seconds:.3f}"])
 
 
-def _means(scores: Sequence[Score]) -> list[Score]:
-    """Return the mean over cases for each number of points."""
+def mean_scores(scores: Sequence[Score]) -> list[Score]:
+    """Return the mean over cases for each number of points, ascending.
+
+    Args:
+        scores: at least one.
+    """
     means = []
     for points in sorted({score.points for score in scores}):
         some = [score for score in scores if score.points == points]
@@ -162,7 +168,7 @@ def _means(scores: Sequence[Score]) -> list[Score]:
 
 
 def _row(case: str, target: str, scores: Sequence[Score], counts: Sequence[int]) -> str:
-    means = {mean.points: mean for mean in _means(scores)}
+    means = {mean.points: mean for mean in mean_scores(scores)}
     cells = [
         " / ".join(f"{getattr(means[n], name):{width}}" for n in counts if n in means)
         for name, width in (("dice", ".4f"), ("nsd", ".4f"), ("seconds", ".2f"))
