@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -33,15 +34,16 @@ from MSAMLogic.evaluation.experiments import ExperimentEvaluation, Score, score_
 from MSAMLogic.geometry import PatchGrid, extract_patch
 from MSAMLogic.model import build_model
 from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.training.clicks import random_click
 from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
 from MSAMLogic.training.experiments.boxes import BoxGrid
 from MSAMLogic.training.experiments.network import first_network, parameter_groups
 from MSAMLogic.training.experiments.patches import CasePatches
-from MSAMLogic.training.recipes.clicks import msam_loss, random_click
+from MSAMLogic.training.recipes.clicks import msam_loss
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "configs" / "experiments"
-FILES = sorted(path for path in FOLDER.glob("*/*.yaml") if path.name != "base.yaml")
+FILES = sorted(path for path in FOLDER.glob("*/*table*.yaml")) + sorted(FOLDER.glob("*/ablation_*.yaml"))
 
 _OWN = {"lora_rank", "mask_enhanced_adapter", "all_clicks"}  # these an experiment decides
 SIZES: dict[str, dict[str, Any]] = {
@@ -585,6 +587,33 @@ def test_the_table_has_cases_and_means_over_cases_then_targets() -> None:
     ]
 
 
+def test_the_adapter_s_ablation_prints_both_runs(
+    roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = LAYOUTS["msd-lung"]
+    rows = ["case\tsource\tpatient\tmodality\timage\tmask"]
+    for n in layout.numbers:
+        paths = [str(roots["msd-lung"] / path) for path in (*layout.images(n), layout.mask(n))]
+        rows.append("\t".join([f"case {n}", "lidc", str(n), "CT", *paths]))
+    (tmp_path / "cases.tsv").write_text("\n".join(rows) + "\n")
+    made = tmp_path / "ablation.yaml"
+    changes = {
+        "base": str(FOLDER / "ablation" / "mea_lidc.yaml"),
+        "output": str(tmp_path / "run"),
+        "dataset": {"root": str(tmp_path)},
+        "split": {"test": 0.34},
+        "steps": 2,
+        "workers": 0,
+        "patches": {"smallest": 1},
+    }
+    made.write_text(yaml.safe_dump(changes))
+    runpy.run_path(str(ROOT / "docs" / "mea_ablation.py"))["main"](made)
+    table = capsys.readouterr().out.splitlines()[-4:]
+    assert table[0].startswith("| M-SAM | steps | Dice after 1 / 3 / 5 clicks")
+    assert table[2].startswith("| with MEA | 2 | ") and table[3].startswith("| without MEA | 2 | ")
+    assert table[2].endswith("| 1 |")
+
+
 # A kill, and several processes
 
 
@@ -636,6 +665,7 @@ import json, sys
 import torch
 from pathlib import Path
 from torch.utils.data import default_collate
+from MSAMLogic.training.clicks import random_click
 from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun
 from MSAMLogic.training.run import first_sample
 

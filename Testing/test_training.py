@@ -1074,6 +1074,20 @@ def test_without_tensorboard_there_is_the_table(tmp_path: Path, monkeypatch: pyt
     assert len(logged(tmp_path / "log.csv")) == 1 and not (tmp_path / "tensorboard").exists()
 
 
+def test_a_terminal_shows_how_far_a_run_is(
+    training_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = config_of(training_folder, tmp_path / "run", steps=2)
+    Trainer(config, quiet).run()
+    assert "step" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    Trainer(config.model_copy(update={"output": tmp_path / "other"}), quiet).run()
+    assert "/2 [" in capsys.readouterr().err
+
+
 # Several processes
 
 

@@ -19,12 +19,11 @@ from MSAMLogic.evaluation.metrics import Mask
 from MSAMLogic.geometry import Index, Point
 from MSAMLogic.predictor import TorchPredictor
 from MSAMLogic.session import InteractiveSession
-from MSAMLogic.training.clicks import random_voxel
+from MSAMLogic.training.clicks import random_click, random_voxel
 from MSAMLogic.training.experiments.boxes import BoxGrid
 from MSAMLogic.training.experiments.network import patch_shape
 from MSAMLogic.training.experiments.patches import normalised_patch
 from MSAMLogic.training.experiments.volumes import LoadedVolume
-from MSAMLogic.training.recipes.clicks import random_click
 
 
 class Answer(NamedTuple):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from MSAMLogic.model import MSAM
 from MSAMLogic.model.detail_branch import click_maps
 from MSAMLogic.model.msam import Segmentation
-from MSAMLogic.training.clicks import Mask, random_voxel, simulate_click
+from MSAMLogic.training.clicks import Mask, random_click, simulate_click
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 
 Voxel = NDArray[Any]
@@ -88,26 +88,6 @@ def turns(
         yield Turn(answer, coords, labels, true_iou(answer.logits, target))
         mask_logits = answer.mask_logits.detach().float()
         answers = list((answer.logits.detach() > 0).cpu().numpy()[:, 0])
-
-
-def random_click(
-    target: Mask, answer: Mask | None, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], int] | None:
-    """Return any voxel of the mistakes and its label, as the releases of SAM-Med3D and M-SAM click.
-
-    Args:
-        target: the lesion on the patch.
-        answer: the present mask; None before the first answer.
-        rng: source of chance.
-
-    Returns:
-        Voxel and label, or None when nothing is wrong.
-    """
-    error = target if answer is None else target ^ answer
-    if not error.any():
-        return None
-    voxel = random_voxel(error, rng)
-    return voxel, int(target[tuple(voxel)])
 
 
 def msam_loss(
