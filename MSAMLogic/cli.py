@@ -363,7 +363,7 @@ def evaluate(
         typer.Option(help="A PNG with the model's best, median and worst lesion of each source."),
     ] = None,
 ) -> None:
-    """Click the lesions of a data set by a fixed protocol and print the mean Dice and seconds."""
+    """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
     if data.is_file():
         if model or all_patients or baselines or without or sheet:
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")

@@ -32,12 +32,13 @@ from MSAMLogic.errors import TrainingError
 from MSAMLogic.evaluation import experiment_protocols as protocols
 from MSAMLogic.evaluation.experiments import ExperimentEvaluation, Score, score_table
 from MSAMLogic.geometry import PatchGrid, extract_patch
-from MSAMLogic.model import build_model
+from MSAMLogic.model import CONFIGURATIONS, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.training.clicks import random_click
+from MSAMLogic.training.datasets import dataset_table
 from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
 from MSAMLogic.training.experiments.boxes import BoxGrid
-from MSAMLogic.training.experiments.network import first_network, parameter_groups
+from MSAMLogic.training.experiments.network import first_network, network_sizes, parameter_groups
 from MSAMLogic.training.experiments.patches import CasePatches
 from MSAMLogic.training.recipes.clicks import msam_loss
 
@@ -176,6 +177,20 @@ def test_an_experiment_trains_resumes_and_is_measured(
     if points:
         assert {row.split(",")[2] for row in rows[1:]} == {str(count) for count in points}
         assert f"after {' / '.join(map(str, points))} points" in table
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_sizes_of_an_experiment_can_be_built(path: Path) -> None:
+    published = ExperimentConfig.read(path)
+    if published.system not in CONFIGURATIONS:
+        pytest.skip(f"this version has no {published.system}")
+    targets = dataset_table(published.dataset.name).values(published.dataset.targets)
+    sizes = network_sizes(published, tuple(targets))
+    assert sizes.patch_size >= 128
+    if published.evaluation.protocol == "semantic":
+        assert sizes.classes == tuple(targets)
+    assert (ROOT / "configs").resolve() not in published.dataset.root.resolve().parents
+    assert published.output.resolve().is_relative_to(ROOT / "runs")
 
 
 def test_the_published_settings_are_those_of_the_papers() -> None:
@@ -484,6 +499,17 @@ def test_a_random_click_lies_on_a_mistake(seed: int) -> None:
 # Protocols
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 99))
+def test_an_answer_is_enlarged_as_the_networks_do(cells: int, voxels: int, seed: int) -> None:
+    logits = np.random.default_rng(seed).normal(size=(cells,) * 3).astype(np.float32)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(logits)[None, None], size=(voxels,) * 3, mode="trilinear"
+    )
+    found = protocols._enlarged(logits, (voxels,) * 3)
+    assert found == pytest.approx(expected[0, 0].numpy(), abs=1e-5)
+
+
 class Knowing:
     """Stands for a network that answers with the truth of one case, wherever it looks."""
 
@@ -607,11 +633,17 @@ def test_the_adapter_s_ablation_prints_both_runs(
         "patches": {"smallest": 1},
     }
     made.write_text(yaml.safe_dump(changes))
-    runpy.run_path(str(ROOT / "docs" / "mea_ablation.py"))["main"](made)
-    table = capsys.readouterr().out.splitlines()[-4:]
-    assert table[0].startswith("| M-SAM | steps | Dice after 1 / 3 / 5 clicks")
-    assert table[2].startswith("| with MEA | 2 | ") and table[3].startswith("| without MEA | 2 | ")
-    assert table[2].endswith("| 1 |")
+    runpy.run_path(str(ROOT / "docs" / "mea_ablation.py"))["main"](made, [3, 4])
+    table = capsys.readouterr().out.splitlines()[-8:]
+    assert table[0].startswith("| M-SAM | seed | steps | Dice after 1 / 3 / 5 clicks")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table[2:]]
+    assert [row[:3] for row in rows] == [
+        [f"{name} MEA", *numbers]
+        for name in ("with", "without")
+        for numbers in (("3", "2"), ("4", "2"), ("mean", ""))
+    ]
+    first, second, mean = ([float(value) for value in row[3].split(" / ")] for row in rows[:3])
+    assert mean == pytest.approx((np.array(first) + second) / 2, abs=1e-3)
 
 
 # A kill, and several processes

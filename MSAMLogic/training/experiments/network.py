@@ -18,7 +18,7 @@ from MSAMLogic.training.start import start_from
 
 # What an adaptation makes of an M-SAM: without both additions it is SAM-Med3D.
 _FAMILY: dict[Adaptation, dict[str, Any]] = {
-    "none": {"lora_rank": 0, "mask_enhanced_adapter": False},
+    "none": {"lora_rank": 0, "mask_enhanced_adapter": False, "all_clicks": True},
     "full": {"lora_rank": 0, "mask_enhanced_adapter": False},
     "lora": {"mask_enhanced_adapter": False},
     "lora+mea": {},
@@ -102,7 +102,17 @@ def patch_shape(network: Network) -> tuple[Index, Point]:
     return (n, n, slices), (spacing, spacing, getattr(capabilities, "slice_spacing", spacing))
 
 
-def _build(config: ExperimentConfig, classes: tuple[str, ...]) -> Network:
+def network_sizes(config: ExperimentConfig, classes: tuple[str, ...]) -> Any:
+    """Return every size of an experiment's network, a configuration of :mod:`MSAMLogic.model`.
+
+    Args:
+        config: the experiment.
+        classes: names of the targets, for systems that name what they find.
+
+    Raises:
+        TrainingError: when the system, an adaptation or a size does not exist.
+        ModelError: when the sizes do not fit each other.
+    """
     if config.system not in CONFIGURATIONS:
         raise TrainingError(f"This version has no network '{config.system}'; update SlicerMSAM.")
     sizes: Any = CONFIGURATIONS[config.system]
@@ -119,5 +129,9 @@ def _build(config: ExperimentConfig, classes: tuple[str, ...]) -> Network:
         own["classes"] = classes
     if is_family:
         own = _FAMILY[config.adaptation] | own
-    network: Network = build_model(config.system, replace(sizes, **own))
+    return replace(sizes, **own)
+
+
+def _build(config: ExperimentConfig, classes: tuple[str, ...]) -> Network:
+    network: Network = build_model(config.system, network_sizes(config, classes))
     return network
