@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from tqdm import tqdm
 
-from MSAMLogic.errors import ClickError, ModelError, MSAMError
+from MSAMLogic.errors import ClickError, ModelError, MSAMError, TrainingError
 from MSAMLogic.geometry import Point, lps_from_ras
 from MSAMLogic.version import __version__
 
@@ -353,12 +353,19 @@ def download(name: Annotated[str, typer.Argument(help="A name that 'msam models'
 @app.command()
 @_reports_errors
 def train(
-    config: Annotated[Path, typer.Argument(help="A YAML file; configs/default.yaml is an example.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="A YAML file: configs/default.yaml, or an experiment of configs/experiments."),
+    ],
 ) -> None:
     """Train a network, or go on with a run that was stopped."""
+    from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
     from MSAMLogic.training.trainer import Trainer, TrainingConfig
 
-    Trainer(TrainingConfig.read(config), log=typer.echo).run()
+    if is_experiment(config):
+        ExperimentRun(ExperimentConfig.read(config), log=typer.echo).run()
+    else:
+        Trainer(TrainingConfig.read(config), log=typer.echo).run()
     typer.echo("done")
 
 
@@ -387,7 +394,13 @@ def samples(
 @app.command()
 @_reports_errors
 def evaluate(
-    data: Annotated[Path, typer.Argument(help="A folder with a cases.tsv.")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder with a cases.tsv; or the YAML file of an experiment, which takes --device, --most "
+            "and --csv only."
+        ),
+    ],
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -396,7 +409,9 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    most: Annotated[int, typer.Option(help="Most cases of a source; 0 takes all.", min=0)] = 0,
+    most: Annotated[
+        int, typer.Option(help="Most cases of a source, or of an experiment; 0 takes all.", min=0)
+    ] = 0,
     all_patients: Annotated[
         bool, typer.Option("--all-patients", help="Not only the patients that training keeps aside.")
     ] = False,
@@ -416,7 +431,12 @@ def evaluate(
         typer.Option(help="A PNG with the model's best, median and worst lesion of each source."),
     ] = None,
 ) -> None:
-    """Click the lesions of a data set by a fixed protocol and print the mean Dice and seconds."""
+    """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
+    if data.is_file():
+        if model or all_patients or baselines or without or sheet:
+            raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
+        _evaluate_experiment(data, device, most, csv)
+        return
     from MSAMLogic.evaluation.methods import sessions_to_measure
     from MSAMLogic.evaluation.per_lesion import write_csv
     from MSAMLogic.evaluation.report import compare, comparison_table, summarise, table
@@ -443,6 +463,20 @@ def evaluate(
         first = next(iter(sessions))
         mine = [result for result in results if result.method == first]
         write_sheet(sessions[first], cases, mine, sheet, f"Best, median and worst lesions: {first}")
+
+
+def _evaluate_experiment(config: Path, device: str, most: int, csv: Path | None) -> None:
+    from MSAMLogic.evaluation.experiments import ExperimentEvaluation, score_table, write_scores
+    from MSAMLogic.training.experiments import ExperimentConfig
+
+    experiment = ExperimentConfig.read(config)
+    evaluation = ExperimentEvaluation(experiment, device)  # type: ignore[arg-type]
+    total = len(evaluation.volumes(most))
+    with tqdm(total=total, unit="case", disable=not sys.stderr.isatty()) as bar:
+        scores = evaluation.scores(most, bar.update)
+    typer.echo(score_table(scores, experiment.evaluation.tolerance))
+    if csv is not None:
+        write_scores(csv, scores)
 
 
 if __name__ == "__main__":

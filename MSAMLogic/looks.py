@@ -149,7 +149,8 @@ def best_look(looks: Sequence[Look]) -> Look:
     A click in a small thing is a click in the larger thing round it, too; both can be outlined well, and
     readers mean the smaller one.
     """
-    enough = GOOD_ENOUGH * max(look.iou for look in looks)
+    best = max(look.iou for look in looks)
+    enough = min(best, GOOD_ENOUGH * best)  # the published heads estimate below 0, too
     return min((look for look in looks if look.iou >= enough), key=lambda look: look.grid.spacing)
 
 

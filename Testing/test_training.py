@@ -29,12 +29,13 @@ from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.msam import Segmentation
+from MSAMLogic.training import run as run_module
 from MSAMLogic.training import samples as samples_module
-from MSAMLogic.training import trainer as trainer_module
 from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
+from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import (
     grown_shape,
@@ -44,7 +45,7 @@ from MSAMLogic.training.shapes import (
     spiculated_shape,
 )
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
-from MSAMLogic.training.trainer import Trainer, TrainingConfig, click_losses, mask_to_logits
+from MSAMLogic.training.trainer import Trainer, TrainingConfig
 
 unhurried = settings(max_examples=50, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -638,20 +639,17 @@ def test_a_given_mask_becomes_logits_of_its_share_in_each_cell(mask: np.ndarray)
 @given(seeds)
 def test_a_mask_to_start_from_is_wrong_but_near_the_lesion(seed: int) -> None:
     truth = block((0, 6), (8, 16), (20, 32), size=32)[None]  # it leaves the patch on two sides
-    prompts, starts = trainer_module._starting_masks(truth, 16, [rng_of(seed)])
-    assert prompts.shape == (1, 1, 16, 16, 16) and len(starts) == 1
-    if starts[0] is None:
-        assert not prompts.any()
+    (start,) = _starting_masks(truth, [rng_of(seed)])
+    if start is None:
         return
-    assert starts[0].any() and (starts[0] != truth[0]).any()
-    assert torch.equal(prompts[0, 0], mask_to_logits(starts[0], 16))
+    assert start.any() and (start != truth[0]).any()
     near = ndimage.binary_dilation(truth[0], np.ones((3, 3, 3)), iterations=4)
-    assert not (starts[0] & ~near).any()
+    assert not (start & ~near).any()
 
 
 def test_a_sixth_of_the_series_start_from_a_mask() -> None:
     truth = np.repeat(block((8, 20), (8, 20), (8, 20))[None], 300, axis=0)
-    _, starts = trainer_module._starting_masks(truth, 12, [rng_of(n) for n in range(300)])
+    starts = _starting_masks(truth, [rng_of(n) for n in range(300)])
     assert 25 <= sum(start is not None for start in starts) <= 70
 
 
@@ -815,7 +813,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
         made.now += 1
         return result
 
-    monkeypatch.setattr(trainer_module, "time", made)
+    monkeypatch.setattr(run_module, "time", made)
     monkeypatch.setattr(Trainer, "_step", timed_step)
     return made
 
@@ -879,7 +877,7 @@ def test_the_learning_rate_warms_up_and_falls_with_the_budget_that_is_spent(tmp_
     trainer = Trainer(config_of(tmp_path, tmp_path, "tiny with detail", minutes=1), quiet)
 
     def rates(step: int, seconds: float) -> set[float]:
-        trainer.progress = trainer_module.Progress(step, seconds)
+        trainer.progress = run_module.Progress(step, seconds)
         trainer._set_learning_rate()
         return {round(group["lr"], 9) for group in trainer.optimizer.param_groups}
 
@@ -1074,6 +1072,20 @@ def test_without_tensorboard_there_is_the_table(tmp_path: Path, monkeypatch: pyt
     log.write({"step": 50, "loss": 0.1})
     log.close()
     assert len(logged(tmp_path / "log.csv")) == 1 and not (tmp_path / "tensorboard").exists()
+
+
+def test_a_terminal_shows_how_far_a_run_is(
+    training_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = config_of(training_folder, tmp_path / "run", steps=2)
+    Trainer(config, quiet).run()
+    assert "step" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    Trainer(config.model_copy(update={"output": tmp_path / "other"}), quiet).run()
+    assert "/2 [" in capsys.readouterr().err
 
 
 # Several processes

@@ -38,6 +38,26 @@ def largest_component(region: Mask) -> Mask:
     return component
 
 
+def random_click(
+    target: Mask, answer: Mask | None, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], int] | None:
+    """Return any voxel of the mistakes and its label, as the releases of SAM-Med3D and M-SAM click.
+
+    Args:
+        target: the lesion on the patch.
+        answer: the present mask; None before the first answer.
+        rng: source of chance.
+
+    Returns:
+        Voxel and label, or None when nothing is wrong.
+    """
+    error = target if answer is None else target ^ answer
+    if not error.any():
+        return None
+    voxel = random_voxel(error, rng)
+    return voxel, int(target[tuple(voxel)])
+
+
 def simulate_click(
     target: Mask, answer: Mask | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], int] | None:
@@ -59,8 +79,7 @@ def simulate_click(
         return None
     habit = rng.random()
     if habit < _ANYWHERE:
-        voxel = random_voxel(error, rng)
-        return voxel, int(target[tuple(voxel)])
+        return random_click(target, answer, rng)
     component = largest_component(error)
     voxel = deepest_voxel(component)
     label = int(target[tuple(voxel)])

@@ -29,6 +29,7 @@ from MSAMLogic.training.shapes import (
     spiculated_shape,
 )
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
+from MSAMLogic.training.turning import random_rotation
 
 Kind = Literal["lesion", "inserted", "region"]
 # Marks voxels outside the image until they are filled; an average with a single such sample still shows.
@@ -225,11 +226,7 @@ def _turn(rng: np.random.Generator) -> tuple[float, ...]:
     if rng.random() < 0.3:
         axes = axes[:, rng.permutation(3)]
     if rng.random() < 0.5:
-        vector = rng.standard_normal(3)
-        angle = np.deg2rad(rng.uniform(-20, 20))
-        x, y, z = vector / np.linalg.norm(vector)
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        axes = (np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross) @ axes
+        axes = random_rotation(20, rng) @ axes
     return tuple(float(v) for v in axes.ravel())
 
 
