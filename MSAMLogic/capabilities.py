@@ -33,8 +33,8 @@ class Capabilities:
         first_spacing: the one for a first look.
         antialias: whether patches coarser than the image average over its voxels.
         all_clicks: whether it is given all clicks of the patch, or the newest.
-        first_looks: those to look at first and to choose among by the estimated IoU; empty where the
-            network's estimate is not good enough for that.
+        first_looks: those to look at first and to choose among by how steady the lesion's size is; empty
+            for a network that knows one spacing only.
         takes_clicks: whether it segments what is clicked; False for a network that names what it finds.
         background_clicks: whether clicks may be against the lesion.
         classes: names of the labels 1, 2, ... of a network that takes no clicks.

@@ -23,6 +23,7 @@ from MSAMLogic.predictor import Answer, FloatArray
 _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
+_OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
 # An estimate of IoU within this share of another one is as good.
 GOOD_ENOUGH = 0.8
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
@@ -130,28 +131,36 @@ def first_grid(point: Point, image: ImageGrid, capabilities: Capabilities) -> Pa
 
 
 def first_grids(point: Point, image: ImageGrid, capabilities: Capabilities) -> list[PatchGrid]:
-    """Return the patches to look at first, the finest first.
+    """Return the patches round the click to look at first, the finest first.
 
-    One where the network's estimate of its answers is not to be relied on; else several round the click,
-    none much finer than the image's voxels or much larger than the image.
+    Several where the network may look at several spacings, none of them much finer than the voxels. Those
+    larger than the image stay: what they show is compared with what the finer ones show.
     """
-    only = first_grid(point, image, capabilities)
-    finest, longest = min(image.spacing), max(n * s for n, s in zip(image.size, image.spacing, strict=True))
-    wanted = [
-        s for s in capabilities.first_looks if s > 0.7 * finest and s * capabilities.patch_size < 2 * longest
+    finest = min(image.spacing)
+    wanted = [s for s in capabilities.first_looks if s > _OVERSAMPLING * finest]
+    return [PatchGrid(point, s, capabilities.patch_size) for s in wanted] or [
+        first_grid(point, image, capabilities)
     ]
-    return [PatchGrid(point, s, capabilities.patch_size) for s in wanted] or [only]
 
 
-def best_look(looks: Sequence[Look]) -> Look:
-    """Return the look to go on with: the finest of those whose estimate is near the best one.
+def steadiest_look(looks: Sequence[Look]) -> Look:
+    """Return the look whose lesion is as large as in the next finer and the next coarser look.
 
-    A click in a small thing is a click in the larger thing round it, too; both can be outlined well, and
-    readers mean the smaller one.
+    A lesion has one size however it is looked at. A patch that lies within it shows no edge, and what is
+    drawn there is a blob that grows with the patch; a patch in which it is a speck takes its surroundings
+    along. The same stability finds regions without a known scale in Matas et al. 2002 (MSER).
+
+    Args:
+        looks: answers to the same clicks at different spacings.
     """
-    best = max(look.iou for look in looks)
-    enough = min(best, GOOD_ENOUGH * best)  # the published heads estimate below 0, too
-    return min((look for look in looks if look.iou >= enough), key=lambda look: look.grid.spacing)
+    if len(looks) == 1:
+        return looks[0]
+    ordered = sorted(looks, key=lambda look: look.grid.spacing)
+    scale = np.log([look.grid.spacing for look in ordered])
+    size = np.log([float((look.logits > 0).mean()) * look.grid.extent**3 + 1.0 for look in ordered])
+    # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
+    slopes = np.concatenate(([3.0], np.abs(np.diff(size) / np.diff(scale)), [3.0]))
+    return ordered[int(np.argmin(slopes[:-1] + slopes[1:]))]
 
 
 def better_grid(

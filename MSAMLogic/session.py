@@ -26,7 +26,6 @@ from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
     GOOD_ENOUGH,
     Look,
-    best_look,
     better_grid,
     covered,
     first_grid,
@@ -37,6 +36,7 @@ from MSAMLogic.looks import (
     lesion_extent,
     mask_prompt,
     next_grids,
+    steadiest_look,
     transfer_prompt,
 )
 from MSAMLogic.predictor import FloatArray, as_predictor
@@ -405,8 +405,9 @@ class InteractiveSession:
             grids = first_grids(click.point, self._grid, capabilities)
         else:
             grids = [grid]
-        look = best_look([self._answer(image, each, clicks, prompt) for each in grids])
-        look = self._better_look(image, look, clicks, prompt)
+        look = steadiest_look([self._answer(image, each, clicks, prompt) for each in grids])
+        if len(grids) == 1:
+            look = self._better_look(image, look, clicks, prompt)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
         return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)

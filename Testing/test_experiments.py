@@ -80,7 +80,6 @@ SIZES: dict[str, dict[str, Any]] = {
     },
 }
 SIZES["sam-med3d-vit-b"] = SIZES["msam-vit-b"]
-RECIPES = {"3dsam-adapter": "sam_adapter", "masksam": "masksam"}
 
 
 @pytest.fixture(autouse=True)
@@ -152,8 +151,6 @@ def test_an_experiment_trains_resumes_and_is_measured(
     path: Path, roots: dict[str, Path], tmp_path: Path
 ) -> None:
     published = ExperimentConfig.read(path)
-    if published.system in RECIPES:
-        pytest.importorskip(f"MSAMLogic.training.recipes.{RECIPES[published.system]}")
     made = miniature_of(path, roots, tmp_path, steps=2)
     if published.adaptation != "none":
         assert "done" in msam("train", made)

@@ -6,19 +6,38 @@ import numpy as np
 import pytest
 
 from MSAMLogic.geometry import PatchGrid
-from MSAMLogic.looks import Look, best_look
+from MSAMLogic.looks import Look, steadiest_look
+
+CELLS = 32
+SPACINGS = (0.75, 1.5, 3.0, 6.0)
+
+
+def look(spacing: float, diameter: float) -> Look:
+    """A look at a ball of so many millimetres in the middle of the patch."""
+    grid = PatchGrid((0.0, 0.0, 0.0), spacing, CELLS)
+    axis = (np.arange(CELLS) + 0.5 - CELLS / 2) * spacing
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    logits = np.where(distance < diameter / 2, 5.0, -5.0).astype(np.float16)
+    return Look(grid, logits, logits)
 
 
 @pytest.mark.parametrize(
-    ("estimates", "chosen"),
-    [((0.8, 0.81), 0.5), ((0.3, 0.8), 3.0), ((-0.2, -0.1), 3.0), ((-0.1,), 0.5), ((0.0, -1.0), 0.5)],
+    ("diameters", "chosen"),
+    [
+        ((10.0, 10.0, 10.0, 60.0), 1.5),  # a nodule, taken for more where it is a speck
+        ((8.0, 16.0, 60.0, 60.0), 6.0),  # from within a large lesion, the fine looks see no edge
+        ((8.0, 40.0, 44.0, 120.0), 3.0),
+        ((0.0, 12.0, 12.0, 12.0), 3.0),
+    ],
 )
-def test_the_finest_of_the_good_looks_goes_on_whatever_the_estimates(
-    estimates: tuple[float, ...], chosen: float
+def test_the_look_whose_lesion_keeps_its_size_in_its_neighbours_goes_on(
+    diameters: tuple[float, ...], chosen: float
 ) -> None:
-    nothing = np.zeros((2, 2, 2), np.float16)
-    looks = [
-        Look(PatchGrid((0.0, 0.0, 0.0), spacing, 8), nothing, nothing, estimate)
-        for spacing, estimate in zip((0.5, 3.0), estimates, strict=False)
-    ]
-    assert best_look(looks).grid.spacing == chosen
+    looks = [look(spacing, diameter) for spacing, diameter in zip(SPACINGS, diameters, strict=True)]
+    assert steadiest_look(looks).grid.spacing == chosen
+    assert steadiest_look(looks[::-1]).grid.spacing == chosen
+
+
+def test_a_single_look_goes_on() -> None:
+    only = look(1.5, 0.0)
+    assert steadiest_look([only]) is only

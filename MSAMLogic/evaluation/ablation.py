@@ -29,8 +29,8 @@ INGREDIENTS: dict[str, str] = {
     FINER_LOOK: "looks at a small lesion, or into a small image, at a finer spacing than the first look's",
     COARSER_LOOK: "looks at a lesion that reaches the border at a coarser spacing; without it, in patches "
     "side by side",
-    FIRST_LOOKS: "looks first at several spacings and goes on with the one whose estimated IoU is best; "
-    "without it, at one",
+    FIRST_LOOKS: "looks first at several spacings and goes on with the one in which the lesion's size is "
+    "steadiest; without it, at one",
     DETAIL_BRANCH: "the high-resolution branch; without it the mask decoder's answer is upsampled",
     ALL_CLICKS: "all clicks of a patch in each answer; without it the newest and the mask prompt",
     ANTIALIAS: "averages over the image's voxels where a patch is coarser",

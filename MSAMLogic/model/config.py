@@ -42,8 +42,8 @@ class ModelConfig(NetworkConfig):
         spacings: millimetres a voxel at which the network may look at an image, ascending. The
             published networks know 1.5 mm only.
         first_spacing: the member of ``spacings`` used for the first look at a lesion.
-        first_looks: members of ``spacings`` at which a lesion is looked at first; the estimated IoU of the
-            answers chooses among them. Empty: ``first_spacing`` alone.
+        first_looks: members of ``spacings`` at which a lesion is looked at first; how steady its size is
+            chooses among them. Empty: ``first_spacing`` alone.
         antialias: whether a patch coarser than the image averages over its voxels.
     """
 

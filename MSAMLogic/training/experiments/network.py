@@ -96,10 +96,9 @@ def patch_shape(network: Network) -> tuple[Index, Point]:
     """Return the voxels of a patch along (R, A, S) and the millimetres between them."""
     capabilities = network.capabilities
     n, spacing = capabilities.patch_size, capabilities.first_spacing
-    slices = getattr(capabilities, "slices", 0)
-    if not slices:
+    if not capabilities.slices:
         return (n, n, n), (spacing, spacing, spacing)
-    return (n, n, slices), (spacing, spacing, getattr(capabilities, "slice_spacing", spacing))
+    return (n, n, capabilities.slices), (spacing, spacing, capabilities.slice_spacing)
 
 
 def network_sizes(config: ExperimentConfig, classes: tuple[str, ...]) -> Any:
