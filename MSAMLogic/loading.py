@@ -53,23 +53,23 @@ def read_network(path: Path, architecture: str | None = None) -> Network:
         )
     state = weights.load_state(path)
     if path.suffix == ".safetensors":
-        metadata = weights.load_metadata(path)
-        config = metadata.get("config")
+        config = weights.load_metadata(path).get("config")
         if config is None:
             raise WeightsError(
                 f"{path.name} does not say which network it is for; it was not written by this package."
             )
-        # A file without a system is of the time when there was but one.
-        system = metadata.get("system", "msam")
-        if system not in SYSTEMS:
-            raise WeightsError(
-                f"{path.name} is for a '{system}' network, which this version does not know; update "
-                "SlicerMSAM."
-            )
         try:
-            network: Network = build_model(architecture or "", SYSTEMS[system].from_dict(json.loads(config)))
+            sizes = json.loads(config)
+            # A file without a system is of the time when there was but one.
+            system = sizes.pop("system", "msam")
+            if system not in SYSTEMS:
+                raise WeightsError(
+                    f"{path.name} is for a '{system}' network, which this version does not know; update "
+                    "SlicerMSAM."
+                )
+            network: Network = build_model(architecture or "", SYSTEMS[system].from_dict(sizes))
             network.load_state_dict(state)
-        except (RuntimeError, ValueError, TypeError, ModelError) as error:
+        except (RuntimeError, ValueError, TypeError, AttributeError, ModelError) as error:
             raise WeightsError(f"{path.name} does not fit the network that it describes: {error}") from error
         return network
     if architecture not in CONFIGURATIONS:

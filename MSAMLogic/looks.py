@@ -24,8 +24,6 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
-# An estimate of IoU within this share of another one is as good.
-GOOD_ENOUGH = 0.8
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
 

@@ -24,7 +24,6 @@ from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
-    GOOD_ENOUGH,
     Look,
     better_grid,
     covered,
@@ -460,7 +459,7 @@ class InteractiveSession:
             is_first = len(clicks) == 1 and not prompt.any()
             start = np.zeros((size,) * 3, np.float32) if is_first else transfer_prompt([look], better, size)
             again = self._answer(image, better, clicks, start)
-            if capabilities.first_looks and again.iou < GOOD_ENOUGH * look.iou:
+            if capabilities.first_looks and again.iou < look.iou:
                 break
             look = again
         return look

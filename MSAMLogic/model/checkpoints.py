@@ -124,4 +124,6 @@ def save_weights(path: Path, config: NetworkConfig, state: Mapping[str, Tensor])
         for name, value in state.items()
     }
     with atomic_path(path) as partial:
-        save_file(tensors, partial, metadata={"system": system, "config": json.dumps(config.to_dict())})
+        # One entry: safetensors puts several in any order, and the same weights should be the same file.
+        description = json.dumps({"system": system} | config.to_dict())
+        save_file(tensors, partial, metadata={"config": description})
