@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 # little context, and the click gets a patch of its own.
 _INSIDE = 0.05
 _MOST_LOOKS = 3  # changes of spacing that one click may cause
+_MOST_REPLAYED = 4  # clicks that are made again at another spacing; each costs a decode
 _MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
 _KEPT_EMBEDDINGS = 8
 
@@ -406,7 +407,7 @@ class InteractiveSession:
             grids = [grid]
         look = steadiest_look([self._answer(image, each, clicks, prompt) for each in grids])
         if len(grids) == 1:
-            look = self._better_look(image, look, clicks, prompt)
+            look = self._better_look(image, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
         return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
@@ -417,8 +418,9 @@ class InteractiveSession:
         best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
         looked = lesion.looks[best]
         prompt = looked.prompt.astype(np.float32)
-        look = self._better_look(image, self._answer(image, looked.grid, clicks, prompt), clicks, prompt)
         hidden = lesion.hidden
+        answer = self._answer(image, looked.grid, clicks, prompt)
+        look = self._better_look(image, answer, clicks, has_given_mask=not hidden.empty)
         if look.grid == looked.grid:
             looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]
         else:  # the lesion moved to a patch that suits it better, and leaves what that does not cover
@@ -442,7 +444,7 @@ class InteractiveSession:
         return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
 
     def _better_look(
-        self, image: sitk.Image, look: Look, clicks: Sequence[Click], prompt: FloatArray
+        self, image: sitk.Image, look: Look, clicks: Sequence[Click], has_given_mask: bool
     ) -> Look:
         """Look again, coarser or finer, as the answer of a look demands, while that makes it better."""
         capabilities = self._predictor.capabilities
@@ -454,14 +456,26 @@ class InteractiveSession:
             if not better or better.spacing in seen:
                 break
             seen.add(better.spacing)
-            size = capabilities.prompt_size
-            # A lone first click is asked anew; a prompt with a history is worth taking along.
-            is_first = len(clicks) == 1 and not prompt.any()
-            start = np.zeros((size,) * 3, np.float32) if is_first else transfer_prompt([look], better, size)
-            again = self._answer(image, better, clicks, start)
+            if has_given_mask or len(clicks) > _MOST_REPLAYED:
+                prompt = transfer_prompt([look], better, capabilities.prompt_size)
+                again = self._answer(image, better, clicks, prompt)
+            else:
+                again = self._replayed(image, better, clicks)
             if capabilities.first_looks and again.iou < look.iou:
                 break
             look = again
+        return look
+
+    def _replayed(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click]) -> Look:
+        """Return the answer in a patch to clicks made one after the other, as if it had been the first.
+
+        The network learned from its own answers at one spacing; one brought from another spacing serves
+        it less well.
+        """
+        size = self._predictor.capabilities.prompt_size
+        look = self._answer(image, grid, clicks[:1], np.zeros((size,) * 3, np.float32))
+        for count in range(2, len(clicks) + 1):
+            look = self._answer(image, grid, clicks[:count], look.prompt.astype(np.float32))
         return look
 
     def _further_looks(self, image: sitk.Image, looks: list[Look], clicks: Sequence[Click]) -> list[Look]:

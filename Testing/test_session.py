@@ -397,13 +397,41 @@ def test_a_further_click_looks_at_no_other_spacing_without_need() -> None:
 def test_a_later_look_is_gone_on_with_unless_its_estimate_is_worse(estimate: float, spacing: float) -> None:
     centre = middle(balls(size=(80, 80, 80)))
     image = balls(size=(80, 80, 80), centres=[centre], radius=4)
-    session = InteractiveSession(Judge([0.9, 0.9, 0.9, 0.9, estimate]))
+    session = InteractiveSession(Judge([0.9, 0.9, 0.9, 0.9, 0.9, estimate]))
     session.set_image(image)
     session.click(centre)
     assert session._state.lesions[0].looks[0].grid.spacing == 1.5
     session.click((centre[0] + 2, centre[1], centre[2]))  # the lesion is small in the patch
     (lesion,) = session._state.lesions
     assert lesion.looks[0].grid.spacing == spacing
+
+
+@pytest.mark.parametrize("is_given", [False, True])
+def test_at_another_spacing_clicks_are_made_again_but_a_given_mask_is_brought_along(is_given: bool) -> None:
+    class Recorder(Judge):
+        """Notes how many clicks came with a mask prompt or without."""
+
+        calls: list[tuple[int, bool]]
+
+        def decode(self, features: Any, coords: Any, labels: Any, prompt: Any) -> Answer:
+            self.calls.append((len(coords), bool(prompt.any())))
+            return super().decode(features, coords, labels, prompt)
+
+    centre = middle(balls(size=(80, 80, 80)))
+    image = balls(size=(80, 80, 80), centres=[centre], radius=4)
+    recorder = Recorder()
+    recorder.calls = []
+    session = InteractiveSession(recorder)
+    session.set_image(image)
+    if is_given:
+        session.set_mask(sitk.Cast(image > 50, sitk.sitkUInt8))
+    session.click(centre)
+    session.click((centre[0] + 2, centre[1], centre[2]))
+    assert session._state.lesions[0].looks[0].grid.spacing == 0.75
+    if is_given:
+        assert all(has_prompt for _, has_prompt in recorder.calls)
+    else:  # three first looks, the second click, and both clicks again
+        assert recorder.calls == [(1, False)] * 3 + [(2, True), (1, False), (2, True)]
 
 
 def test_first_looks_are_not_finer_than_the_voxels() -> None:

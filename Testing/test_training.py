@@ -745,6 +745,40 @@ def test_weights_of_a_smaller_network_start_a_larger_one(folder: Path, tmp_path:
         Trainer(config.model_copy(update={"architecture": "msam-vit-b"}))
 
 
+def test_fine_tuning_adds_an_update_and_an_adapter_and_leaves_the_encoder_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    plain = build_model("", replace(TINY, lora_rank=0, mask_enhanced_adapter=False, encoder_depth=2))
+    path = tmp_path / "plain.safetensors"
+    save_weights(path, plain.config, plain.state_dict())
+    config = TrainingConfig(data=folder, output=tmp_path, start=str(path), lora_rank=3)
+    network = Trainer(config).network
+    assert network.config == replace(plain.config, lora_rank=3, mask_enhanced_adapter=True)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(network.state_dict()[name], value.half().float())
+    learning = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learning == {name for name, _ in network.adaptation_parameters()}
+    assert any(".lora." in name for name in learning)
+    assert any(name.startswith("mask_enhanced_adapter.") for name in learning)
+
+    adapted = tmp_path / "adapted.safetensors"
+    save_weights(adapted, network.config, network.state_dict())
+    again = Trainer(config.model_copy(update={"start": str(adapted), "lora_rank": 5})).network
+    assert again.config == network.config  # it goes on with the update that it has
+
+
+def test_a_share_of_the_steps_ends_after_the_first_click() -> None:
+    mask = np.zeros((32, 32, 32), bool)
+    mask[10:20, 10:20, 10:20] = True
+    target = torch.from_numpy(mask)[None, None]
+    counts = []
+    for seed in range(40):
+        network = Knows(logits_of(~mask), all_clicks=True)
+        _, dices = click_losses(network, target.float(), target, 4, rng_of(seed), first_clicks=0.5)
+        counts.append(len(dices))
+    assert 12 <= sum(count == 1 for count in counts) <= 32 and max(counts) == 4
+
+
 def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(
@@ -773,6 +807,8 @@ def test_the_example_configuration_is_one() -> None:
             "data: .\noutput: out\narchitecture: msam-gigantic\n",
             r"no architecture 'msam-gigantic'.*msam-compact",
         ),
+        ("data: .\noutput: out\nlora_rank: 4\n", "name them as 'start'"),
+        ("data: .\noutput: out\nlora_rank: 4\nstart: x\narchitecture: msam-compact\n", "architecture out"),
         ("data: [\n", r"config\.yaml is not a training configuration"),
         ("", r"config\.yaml is not a training configuration"),
         (b"data: \xff\xfe\n", r"config\.yaml"),

@@ -7,6 +7,7 @@ slow machine and a fast one both end well.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,10 @@ class TrainingConfig(RunConfig):
         clicks: most clicks a patch; each step draws 1 to this many.
         graded_clicks: most clicks a patch that are learnt from; the others only lead there, at a third of
             the time.
+        first_clicks: share of the steps that end after the first click: few clicks a patch mean more patches.
+        lora_rank: for fine-tuning as M-SAM adapts SAM-Med3D (section 2): the encoder stays as it is but for
+            a low-rank update of this rank, and a network without a mask-enhanced adapter gets one. Only
+            from ``start``; 0 trains everything.
         learning_rate: of the convolutional high-resolution branch; the transformers take half.
         weight_decay: of AdamW.
         source_weights: how often each source is drawn.
@@ -52,6 +57,8 @@ class TrainingConfig(RunConfig):
     batch_size: int = Field(default=2, ge=1)
     clicks: int = Field(default=4, ge=1)
     graded_clicks: int = Field(default=4, ge=1)
+    first_clicks: float = Field(default=0.0, ge=0, le=1)
+    lora_rank: int = Field(default=0, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)
@@ -78,6 +85,10 @@ class TrainingConfig(RunConfig):
             raise TrainingError(
                 f"{path}: there is no architecture '{config.architecture}'; choose one of "
                 f"{', '.join(CONFIGURATIONS)}."
+            )
+        if config.lora_rank and (config.start is None or config.architecture is not None):
+            raise TrainingError(
+                f"{path}: lora_rank adapts trained weights; name them as 'start', and leave architecture out."
             )
         folder = path.parent
         return config.model_copy(update={"data": folder / config.data, "output": folder / config.output})
@@ -142,7 +153,14 @@ class Trainer(TrainingRun):
         config = self.config
         readers = [np.random.default_rng((config.seed, 2, number)) for number in batch["index"].tolist()]
         losses, dices = click_losses(
-            self.network, batch["patch"], batch["target"], config.clicks, rng, config.graded_clicks, readers
+            self.network,
+            batch["patch"],
+            batch["target"],
+            config.clicks,
+            rng,
+            config.graded_clicks,
+            readers,
+            config.first_clicks,
         )
         return {
             "loss": torch.stack(losses).mean(),
@@ -156,7 +174,13 @@ def _first_network(config: TrainingConfig) -> MSAM:
     if config.start is None:
         return _trainable(build_model(config.architecture or "msam-compact"))
     if config.architecture is None:
-        return _trainable(load_network(config.start))
+        network = _trainable(load_network(config.start))
+        if not config.lora_rank or network.config.lora_rank:
+            return network
+        sizes = replace(network.config, lora_rank=config.lora_rank, mask_enhanced_adapter=True)
+        network = _trainable(build_model("", sizes))
+        start_from(network, config.start, "the adapted network")
+        return network
     network = _trainable(build_model(config.architecture))
     start_from(network, config.start, config.architecture)
     return network

@@ -133,6 +133,7 @@ def click_losses(
     rng: np.random.Generator,
     most_graded: int | None = None,
     readers: Sequence[np.random.Generator] | None = None,
+    first_clicks: float = 0.0,
 ) -> tuple[list[Tensor], list[float]]:
     """Click up to ``most_clicks`` times and return the loss of each answer that is learnt from.
 
@@ -146,6 +147,7 @@ def click_losses(
             company of a patch; by default ``rng`` for all.
         most_graded: how many of the answers are learnt from at most; by default all. The last goes before
             the first, and these before others, which are drawn.
+        first_clicks: chance that no click follows the first.
 
     Returns:
         One loss for each graded click, and the mean Dice after every click.
@@ -154,7 +156,10 @@ def click_losses(
     small_target = nn.functional.adaptive_avg_pool3d(target.float(), network.config.mask_size)
     chance = readers or [rng] * len(truth)
     given = _starting_masks(truth, chance)
-    count = int(rng.integers(1, most_clicks + 1)) if rng.random() < 0.5 else most_clicks
+    if rng.random() < first_clicks:
+        count = 1
+    else:
+        count = int(rng.integers(1, most_clicks + 1)) if rng.random() < 0.5 else most_clicks
     preferred = [count - 1, 0, *(1 + rng.permutation(max(count - 2, 0))).tolist()]
     graded = [turn in preferred[: most_graded or count] for turn in range(count)]
     losses: list[Tensor] = []
