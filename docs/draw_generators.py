@@ -1,4 +1,4 @@
-"""Draws docs/pictures/generators.png: what training samples are made of, a row for each generator.
+"""Draws docs/generators.png: what training samples are made of, a row for each generator.
 
     python docs/draw_generators.py
 
@@ -16,9 +16,9 @@ from MSAMLogic.evaluation.scans import demo_scans
 from MSAMLogic.training.cases import Case
 from MSAMLogic.training.gallery import write_gallery
 
-TARGET = Path(__file__).parent / "pictures" / "generators.png"
+TARGET = Path(__file__).parent / "generators.png"
 PATCH_SIZE, SPACINGS, SEED, COLUMNS = 64, (0.5, 3.0), 4, 6
-WIDTH, COLOURS = 900, 128
+WIDTH, COLOURS = 700, 48
 
 
 def main() -> None:
