@@ -18,7 +18,7 @@ from MSAMLogic.training.gallery import write_gallery
 
 TARGET = Path(__file__).parent / "generators.png"
 PATCH_SIZE, SPACINGS, SEED, COLUMNS = 64, (0.5, 3.0), 4, 6
-WIDTH, COLOURS = 700, 48
+WIDTH, COLOURS = 800, 200
 
 
 def main() -> None:
