@@ -262,4 +262,5 @@ def extract_patch(
     if repeat > 1:
         n = grid.size
         array = array.reshape(n, repeat, n, repeat, n, repeat).mean(axis=(1, 3, 5))
-    return np.ascontiguousarray(array, dtype=np.float32)
+    # A copy in any case: of a single voxel the view would be contiguous, and outlive its image.
+    return np.array(array, np.float32, order="C")

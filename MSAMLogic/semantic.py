@@ -169,7 +169,8 @@ def _read(image: sitk.Image, grid: ImageGrid, window: Region) -> FloatArray:
     """Return scanner values (R, A, S) of a window, 0 outside the image."""
     reference = grid.reference(window)
     sampled = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32)
-    return np.ascontiguousarray(sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0))
+    # A copy in any case: of a single voxel the view would be contiguous, and outlive its image.
+    return np.array(sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0), np.float32, order="C")
 
 
 def _on_image(probabilities: FloatArray, grid: ImageGrid, image: sitk.Image) -> ClassMap:

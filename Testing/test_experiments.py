@@ -34,11 +34,13 @@ from MSAMLogic.evaluation.experiments import ExperimentEvaluation, Score, score_
 from MSAMLogic.geometry import PatchGrid, extract_patch
 from MSAMLogic.model import CONFIGURATIONS, build_model
 from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.semantic import ClassMap
 from MSAMLogic.training.clicks import random_click
 from MSAMLogic.training.datasets import dataset_table
 from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
 from MSAMLogic.training.experiments.boxes import BoxGrid
-from MSAMLogic.training.experiments.network import first_network, network_sizes, parameter_groups
+from MSAMLogic.training.experiments.config import PatchConfig
+from MSAMLogic.training.experiments.network import first_network, network_sizes, parameter_groups, patch_shape
 from MSAMLogic.training.experiments.patches import CasePatches
 from MSAMLogic.training.recipes.clicks import msam_loss
 
@@ -468,7 +470,8 @@ def test_an_answer_is_enlarged_as_the_networks_do(cells: int, voxels: int, seed:
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(logits)[None, None], size=(voxels,) * 3, mode="trilinear"
     )
-    found = protocols._enlarged(logits, (voxels,) * 3)
+    grid = BoxGrid((3.0, -2.0, 1.0), (1.5, 1.0, 2.0), (voxels,) * 3, oblique(20))
+    found = grid.extract(grid.image(logits))
     assert found == pytest.approx(expected[0, 0].numpy(), abs=1e-5)
 
 
@@ -489,10 +492,6 @@ class Knowing:
         truth = features.extract(self.volume.label_image, nearest=True) == self.target
         return np.where(truth, 5.0, -5.0).astype(np.float32), prompt, 1.0
 
-    def classify(self, patch: np.ndarray) -> np.ndarray:
-        labels = self.grids[-1].extract(self.volume.label_image, nearest=True)
-        return np.stack([labels == n for n in range(3)]).astype(np.float32)
-
 
 @pytest.fixture
 def knowing(roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -503,9 +502,9 @@ def knowing(roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     predictor = Knowing(volume, evaluation.predictor.network, 2)
     cut = protocols.normalised_patch
 
-    def noted(volume: Any, grid: BoxGrid, intensity: Any) -> np.ndarray:
+    def noted(volume: Any, grid: BoxGrid, *options: Any) -> np.ndarray:
         predictor.grids.append(grid)
-        return cut(volume, grid, intensity)
+        return cut(volume, grid, *options)
 
     monkeypatch.setattr(protocols, "normalised_patch", noted)
     return predictor
@@ -527,6 +526,33 @@ def test_points_are_of_the_target_and_the_answer_comes_back_to_the_whole_volume(
             assert knowing.volume.labels[k, j, i] == 2
 
 
+def test_beyond_the_scan_a_fixed_normalisation_is_dark_in_training_and_0_in_testing(
+    roots: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = FOLDER / "3dsam-adapter" / "table1_lits.yaml"
+    made = miniature_of(path, roots, tmp_path, adaptation="none")  # which needs no run before it
+    evaluation = ExperimentEvaluation(ExperimentConfig.read(made), "cpu")
+    intensity = evaluation.predictor.capabilities.intensity
+    assert intensity is not None
+    seen: list[float] = []
+    encode = evaluation.predictor.encode
+
+    def noted(patch: np.ndarray) -> Any:
+        seen.append(float(patch[0, 0, 0]))  # the miniature is smaller than the patch
+        return encode(patch)
+
+    monkeypatch.setattr(evaluation.predictor, "encode", noted)
+    evaluation.scores(most=1)
+    assert seen and set(seen) == {0.0}
+    (volume,) = evaluation.volumes()[:1]
+    shape, spacing = patch_shape(evaluation.predictor.network)
+    config = PatchConfig(centre="box")
+    targets = evaluation.cases.targets
+    patches = CasePatches([volume], targets, config, shape, spacing, intensity, False, 1, 0)
+    darkest = (intensity.low - intensity.mean) / intensity.deviation
+    assert float(patches[0]["patch"][0, 0, 0, 0]) == pytest.approx(darkest)
+
+
 def test_clicks_in_a_patch_stop_when_nothing_is_wrong(knowing: Any) -> None:
     answers = [a for a in protocols.in_patch(knowing, knowing.volume, (1, 5), 8) if a.target == 2]
     assert [answer.points for answer in answers] == [1, 5]
@@ -535,24 +561,23 @@ def test_clicks_in_a_patch_stop_when_nothing_is_wrong(knowing: Any) -> None:
     assert not list(protocols.in_patch(knowing, knowing.volume, (1,), 10**6))
 
 
-def test_windows_cover_the_volume_and_name_its_voxels(knowing: Any) -> None:
-    answers = list(protocols.semantic(knowing, knowing.volume))
-    assert [answer.target for answer in answers] == [1, 2] and len(knowing.grids) > 1
-    for answer in answers:
-        overlap = 2 * (answer.truth & answer.mask).sum() / (answer.truth.sum() + answer.mask.sum())
-        assert overlap > 0.85
+def test_the_map_of_the_whole_volume_is_scored_class_by_class(
+    knowing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = knowing.volume
+    found = volume.labels.copy()
+    found[found == 2] = 1
 
+    def classify(predictor: Any, image: sitk.Image, modality: str) -> ClassMap:
+        assert predictor is knowing and image is volume.image and modality == "CT"
+        labels = volume.grid.image(found, volume.grid.whole)
+        return ClassMap(labels, labels)
 
-@settings(max_examples=50, deadline=None)
-@given(st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.integers(0, 20)] * 3))
-def test_windows_leave_no_voxel_out(shape: tuple[int, ...], more: tuple[int, ...]) -> None:
-    whole = tuple(a + b for a, b in zip(shape, more, strict=True))
-    seen = np.zeros(whole, bool)
-    for start in protocols._windows(whole, shape):  # type: ignore[arg-type]
-        part = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-        assert seen[part].shape == shape
-        seen[part] = True
-    assert seen.all()
+    monkeypatch.setattr(protocols, "classify_image", classify)
+    liver, tumour = protocols.semantic(knowing, volume)
+    assert (liver.target, liver.points, tumour.target) == (1, 0, 2)
+    assert np.array_equal(liver.mask, volume.labels > 0) and np.array_equal(liver.truth, volume.labels == 1)
+    assert tumour.truth.any() and not tumour.mask.any()
 
 
 def test_the_table_has_cases_and_means_over_cases_then_targets() -> None:
@@ -659,6 +684,7 @@ import json, sys
 import torch
 from pathlib import Path
 from torch.utils.data import default_collate
+from MSAMLogic.semantic import ClassMap
 from MSAMLogic.training.clicks import random_click
 from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun
 from MSAMLogic.training.run import first_sample

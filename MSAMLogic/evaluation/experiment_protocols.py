@@ -8,16 +8,16 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from MSAMLogic.evaluation.metrics import Mask
-from MSAMLogic.geometry import Index, Point
+from MSAMLogic.geometry import Point
 from MSAMLogic.predictor import TorchPredictor
+from MSAMLogic.semantic import classify_image
 from MSAMLogic.session import InteractiveSession
 from MSAMLogic.training.clicks import random_click, random_voxel
 from MSAMLogic.training.experiments.boxes import BoxGrid
@@ -84,7 +84,7 @@ def in_patch(
                     np.array([label for _, label in clicks]),
                     prompt,
                 )
-                mask = _enlarged(logits, truth.shape) > 0
+                mask = grid.extract(grid.image(logits)) > 0
                 seconds += time.perf_counter() - began
             if number in points and mask is not None:
                 yield Answer(target, number, truth, mask, grid.spacing, seconds)
@@ -136,7 +136,9 @@ def at_points(predictor: TorchPredictor, volume: LoadedVolume, points: Sequence[
             worlds = np.array([volume.grid.point(voxel) for voxel in chosen])
             x, y, z = (worlds.min(axis=0) + worlds.max(axis=0)) / 2
             grid = _box(predictor, (float(x), float(y), float(z)))
-            patch = normalised_patch(volume, grid, capabilities.intensity)
+            intensity = capabilities.intensity
+            outside = 0.0 if intensity is None else intensity.mean  # 0 in the patch, as in the release
+            patch = normalised_patch(volume, grid, intensity, outside)
             began = time.perf_counter()
             logits, _, _ = predictor.decode(
                 predictor.encode(patch),
@@ -152,30 +154,16 @@ def at_points(predictor: TorchPredictor, volume: LoadedVolume, points: Sequence[
             yield Answer(target, count, truth, sitk.GetArrayFromImage(answer) > 0, spacing, seconds)
 
 
-def semantic(predictor: Any, volume: LoadedVolume) -> Iterator[Answer]:
-    """Let the network name every voxel, in windows that overlap by half, and score each class.
+def semantic(predictor: TorchPredictor, volume: LoadedVolume) -> Iterator[Answer]:
+    """Let the network name every voxel of the whole volume, and score each class.
 
     Args:
-        predictor: one with ``classify``, which gives probabilities (K + 1, ...) of a patch.
+        predictor: one that names what it finds.
         volume: the case.
     """
-    shape, spacing = patch_shape(predictor.network)
     began = time.perf_counter()
-    whole = _surrounding(volume, spacing, shape)
-    scores: NDArray[np.float32] | None = None
-    for start in _windows(whole.shape, shape):
-        corner = np.asarray(start, float)
-        x, y, z = whole.world(corner + (np.asarray(shape) - 1) / 2)
-        window = BoxGrid((float(x), float(y), float(z)), spacing, shape)
-        patch = normalised_patch(volume, window, predictor.capabilities.intensity)
-        found = predictor.classify(patch)
-        if scores is None:
-            scores = np.zeros((len(found), *whole.shape), np.float32)
-        scores[(slice(None), *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))] += found
-    assert scores is not None  # there is one window at least
-    named = whole.image(scores.argmax(axis=0).astype(np.uint8))
-    answer = sitk.Resample(named, volume.image, sitk.Transform(), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
-    labels = sitk.GetArrayFromImage(answer)
+    found = classify_image(predictor, volume.image, volume.volume.modality)
+    labels = sitk.GetArrayFromImage(found.labels)
     seconds = time.perf_counter() - began
     for target in volume.present:
         truth, mask = volume.labels == target, labels == target
@@ -189,32 +177,3 @@ def _chance(volume: LoadedVolume, target: int) -> np.random.Generator:
 def _box(predictor: TorchPredictor, centre: Point) -> BoxGrid:
     shape, spacing = patch_shape(predictor.network)
     return BoxGrid(centre, spacing, shape)
-
-
-def _enlarged(logits: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return logits at patch resolution, interpolated linearly between the middles of their cells."""
-    if logits.shape == shape:
-        return logits
-    cells = [(np.arange(n) + 0.5) * m / n - 0.5 for n, m in zip(shape, logits.shape, strict=True)]
-    places = np.stack(np.meshgrid(*cells, indexing="ij"))
-    return np.asarray(ndimage.map_coordinates(logits, places, order=1, mode="nearest"), np.float32)
-
-
-def _surrounding(volume: LoadedVolume, spacing: Point, least: Index) -> BoxGrid:
-    """Return the upright box that holds an image, no smaller than a patch."""
-    size = np.asarray(volume.grid.size)
-    corners = np.array(np.meshgrid(*[[-0.5, n - 0.5] for n in size])).reshape(3, -1).T
-    world = np.array([volume.grid.point(corner) for corner in corners])
-    extent = world.max(axis=0) - world.min(axis=0)
-    x, y, z = (world.max(axis=0) + world.min(axis=0)) / 2
-    i, j, k = np.maximum(np.ceil(extent / spacing), least).astype(int).tolist()
-    return BoxGrid((float(x), float(y), float(z)), spacing, (i, j, k))
-
-
-def _windows(whole: Index, shape: Index) -> Iterator[Index]:
-    """Yield the first voxels of windows that cover a box and overlap by half."""
-    starts = [sorted({*range(0, n - m, max(1, m // 2)), n - m}) for n, m in zip(whole, shape, strict=True)]
-    for i in starts[0]:
-        for j in starts[1]:
-            for k in starts[2]:
-                yield (i, j, k)

@@ -61,6 +61,20 @@ class Network(nn.Module, ABC):
         """
         raise ModelError("This model segments what is clicked; choose one that names what it finds.")
 
+    def load_sam_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Start from SAM's own weights, ``sam_vit_b_01ec64.pth``; returns the names that they do not give.
+
+        Args:
+            state: names and tensors.
+
+        Raises:
+            ModelError: when the network has nothing of SAM.
+            WeightsError: when a name is unknown or missing, or a shape differs. The network is unchanged.
+        """
+        raise ModelError(
+            f"A {type(self).__name__} does not start from SAM's weights; name a model that it can load."
+        )
+
     @abstractmethod
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a checkpoint of its authors; returns the names of tensors that it lacks.

@@ -1,8 +1,8 @@
 """How good an answer is, estimated from the answer itself.
 
-A session may look at a lesion at several spacings and must choose; SAM's IoU head sees the decoder's
-tokens only and knows nothing of the answer that the high-resolution branch made of them. This head
-reads the branch's features under the answer, along its edge and round it.
+A session that looks at a lesion at another spacing must say which answer is better. SAM's IoU head sees
+the decoder's tokens only and knows nothing of the answer that the high-resolution branch made of them;
+this head reads the branch's features under the answer, along its edge and round it.
 """
 
 from __future__ import annotations

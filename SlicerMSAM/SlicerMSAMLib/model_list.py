@@ -9,8 +9,6 @@ from slicer.i18n import tr as _
 
 from SlicerMSAMLib.model_choice import ModelChoice, is_own_file, keep_files, kept_files, own_file
 
-_ENDINGS = "*.safetensors *.pth *.pt"
-
 
 class ModelList:
     """Fills a combo box with models and tells which one the user chose.
@@ -78,7 +76,10 @@ class ModelList:
             self._on_chosen(self._selector.itemData(index))
 
     def _ask_for_file(self) -> None:
-        title, filters = _("Choose a weights file"), _("Weights ({endings})").format(endings=_ENDINGS)
+        from MSAMLogic import weights
+
+        endings = " ".join(f"*{suffix}" for suffix in weights.SUFFIXES)
+        title, filters = _("Choose a weights file"), _("Weights ({endings})").format(endings=endings)
         path = qt.QFileDialog.getOpenFileName(self._selector.window(), title, "", filters)
         if not path:
             return

@@ -144,6 +144,10 @@ class MaskSAM(Network):
         """Fill the frozen parts with SAM's weights; see :func:`published.load_sam`."""
         return load_sam(self, state, partial)
 
+    def load_sam_state_dict(self, state: Mapping[str, Any]) -> list[str]:
+        """Fill the frozen parts with SAM's weights, which are all that is published."""
+        return load_sam(self, state)
+
     def _enlarged(self, masks: Tensor) -> Tensor:
         """Return mask logits (B, D, N, m, m) at the patch's resolution."""
         size = (self.config.patch_size,) * 2

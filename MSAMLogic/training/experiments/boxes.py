@@ -49,8 +49,8 @@ class BoxGrid:
         interpolation = sitk.sitkNearestNeighbor if nearest else sitk.sitkLinear
         reference = self._place(sitk.Image(self.shape, sitk.sitkUInt8))
         sampled = sitk.Resample(image, reference, sitk.Transform(), interpolation, outside, sitk.sitkFloat32)
-        array = sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0)
-        return np.ascontiguousarray(array, dtype=np.float32)
+        # A copy in any case: of a single voxel the view would be contiguous, and outlive its image.
+        return np.array(sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0), np.float32, order="C")
 
     def image(self, array: NDArray[np.generic]) -> sitk.Image:
         """Return values (dim 0, dim 1, dim 2) that cover the box, at any resolution, as an image."""

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from MSAMLogic import weights
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.training.configuration import RunConfig, read_yaml, validated
 from MSAMLogic.training.recipes.table import SYSTEMS
@@ -19,7 +20,6 @@ Positive = Annotated[float, Field(gt=0)]
 
 _PATHS = {"output", "root", "lists", "sam"}  # relative to the file that holds them
 _WHOLE = {"split", "start", "schedule"}  # replaced as a whole, where a file has a base
-_WEIGHTS_FILES = {".safetensors", ".pth", ".pt"}
 
 
 class _Part(BaseModel):
@@ -298,7 +298,7 @@ def _placed(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(value, dict):
             placed[key] = _placed(value, folder)
         elif isinstance(value, str) and (
-            key in _PATHS or (key == "start" and Path(value).suffix in _WEIGHTS_FILES)
+            key in _PATHS or (key == "start" and value.endswith(weights.SUFFIXES))
         ):
             placed[key] = str(folder / value)
         else:

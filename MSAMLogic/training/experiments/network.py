@@ -39,8 +39,7 @@ def first_network(config: ExperimentConfig, classes: tuple[str, ...]) -> Network
     """
     network = _build(config, classes)
     if isinstance(config.start, SAMStart):
-        load = getattr(network, "load_sam_state_dict", network.load_published_state_dict)
-        load(weights.load_state(config.start.sam))
+        network.load_sam_state_dict(weights.load_state(config.start.sam))
     elif config.start is not None:
         start_from(network, config.start, config.system)
     if config.adaptation == "full":

@@ -87,7 +87,9 @@ class CasePatches(Dataset[dict[str, Tensor]]):
                 target = (target == wanted).astype(np.int64) if wanted else np.zeros_like(target)
             if np.count_nonzero(target) < self.config.smallest:
                 continue
-            patch = normalised_patch(volume, grid, self.intensity)
+            # 3DSAM-adapter's release pads before it normalises in training, and after it in testing.
+            outside = 0.0 if self.intensity is None else self.intensity.low
+            patch = normalised_patch(volume, grid, self.intensity, outside)
             if rng.random() < self.config.shift:
                 patch += np.float32(rng.uniform(-self.config.shifts, self.config.shifts))
             return {"patch": torch.from_numpy(patch[None]), "target": torch.from_numpy(target[None])}
@@ -110,17 +112,16 @@ class CasePatches(Dataset[dict[str, Tensor]]):
 
 
 def normalised_patch(
-    volume: LoadedVolume, grid: BoxGrid, intensity: IntensityRange | None
+    volume: LoadedVolume, grid: BoxGrid, intensity: IntensityRange | None, outside: float = 0.0
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return the values of a case in a box, as the network takes them.
 
     Args:
         volume: the case.
         grid: the box.
-        intensity: a fixed normalisation, where what lies outside the image is its darkest value; in place
-            of M-SAM's, where it is 0.
+        intensity: a fixed normalisation in place of M-SAM's.
+        outside: scanner value of what lies outside the image.
     """
-    outside = 0.0 if intensity is None else intensity.low
     return normalise(grid.extract(volume.image, outside), volume.volume.modality, intensity)
 
 
