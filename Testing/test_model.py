@@ -16,7 +16,7 @@ from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
-from MSAMLogic.model.detail_branch import click_affinity, click_maps, flooded
+from MSAMLogic.model.detail_branch import click_affinity, click_maps, clicked_brightness, flooded
 from MSAMLogic.model.quality_head import QualityHead, answer_statistics
 from MSAMLogic.model.relative_attention import RelativeAttention
 
@@ -239,7 +239,7 @@ def test_affinity_is_high_in_what_looks_like_the_click_whatever_the_contrast() -
     label = torch.ones(1, 1)
     for contrast, offset in ((1.0, 0.0), (20.0, -3.0), (-3.0, 7.0)):
         seen = contrast * patch + offset
-        strict = click_affinity(seen, seen, coords, label)[0, 0]
+        strict = click_affinity(seen, *clicked_brightness(seen, coords), label)[0, 0]
         assert strict[12, 12, 12] > 0.5
         assert strict[31:37, 31:37, 31:37].mean() > 0.6
         assert strict[9:15, 31:37, 9:15].mean() < 0.05
@@ -248,10 +248,11 @@ def test_affinity_is_high_in_what_looks_like_the_click_whatever_the_contrast() -
 def test_affinity_keeps_the_two_kinds_of_click_apart() -> None:
     patch, coords = two_equal_balls()
     both = torch.cat((coords, torch.tensor([[[12.0, 34.0, 12.0]]])), dim=1)
-    lesion, background = click_affinity(patch, patch, both, torch.tensor([[1, 0]]))[0, :2]
+    clicked = clicked_brightness(patch, both)
+    lesion, background = click_affinity(patch, *clicked, torch.tensor([[1, 0]]))[0, :2]
     assert lesion[12, 12, 12] > 0.5 > background[12, 12, 12]
     assert background[12, 34, 12] > 0.5 > lesion[12, 34, 12]
-    assert not click_affinity(patch, patch, coords, torch.tensor([[-1]])).any()
+    assert not click_affinity(patch, *clicked_brightness(patch, coords), torch.tensor([[-1]])).any()
 
 
 def test_flood_reaches_what_is_connected_and_nothing_else() -> None:

@@ -49,22 +49,12 @@ def click_maps(coords: Tensor, labels: Tensor, patch_size: int, size: int) -> Te
     return torch.stack(maps, dim=1)
 
 
-def click_affinity(patch: Tensor, image: Tensor, coords: Tensor, labels: Tensor) -> Tensor:
-    """Return how much each voxel looks like what was clicked.
-
-    A convolution cannot carry the brightness under a click to the rest of the patch, yet that is what
-    tells a lesion from its neighbours, in any organ and modality. Brightness is compared in units of
-    the tissue's own noise round the click, so the contrast of the scan does not matter.
+def clicked_brightness(patch: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the brightness under each click and the tissue's noise round it, each (B, N).
 
     Args:
-        patch: (B, 1, n, n, n) normalised; brightness and noise are read here.
-        image: (B, 1, r, r, r) the patch at the resolution of the result.
+        patch: (B, 1, n, n, n) normalised.
         coords: (B, N, 3) clicks in patch voxels.
-        labels: (B, N), 1 for the lesion, 0 for background; any other value counts as no click.
-
-    Returns:
-        (B, 2 * len(AFFINITY_WIDTHS), r, r, r) in [0, 1]: for each width the lesion clicks, then the
-        background clicks.
     """
     n = patch.shape[-1]
     positions = torch.arange(n, device=patch.device, dtype=torch.float32)
@@ -78,15 +68,35 @@ def click_affinity(patch: Tensor, image: Tensor, coords: Tensor, labels: Tensor)
         return torch.einsum("bni,bni->bn", x, profile[:, :, 0])
 
     values = patch[:, 0].float()
-    brightness = local_mean(values, 1.2)
     noise = (local_mean(values**2, 2.5) - local_mean(values, 2.5) ** 2).clamp(min=0).sqrt() + 0.03
+    return local_mean(values, 1.2), noise
+
+
+def click_affinity(image: Tensor, brightness: Tensor, noise: Tensor, labels: Tensor) -> Tensor:
+    """Return how much each voxel looks like what was clicked.
+
+    A convolution cannot carry the brightness under a click to the rest of the patch, yet that is what
+    tells a lesion from its neighbours, in any organ and modality. Brightness is compared in units of
+    the tissue's own noise round the click, so the contrast of the scan does not matter.
+
+    Args:
+        image: (B, 1, r, r, r) the patch at the resolution of the result.
+        brightness: (B, N) under the clicks, see :func:`clicked_brightness`.
+        noise: (B, N) round the clicks.
+        labels: (B, N), 1 for the lesion, 0 for background; any other value counts as no click.
+
+    Returns:
+        (B, 2 * len(AFFINITY_WIDTHS), r, r, r) in [0, 1]: for each width the lesion clicks, then the
+        background clicks.
+    """
+    values = image[:, 0].float()
     maps = []
     for width in AFFINITY_WIDTHS:
         for value in (1, 0):
-            best = torch.zeros_like(image[:, 0], dtype=torch.float32)
-            for index in range(coords.shape[1]):
+            best = torch.zeros_like(values)
+            for index in range(labels.shape[1]):
                 here = (labels[:, index] == value).float()[:, None, None, None]
-                scaled = (image[:, 0].float() - brightness[:, index, None, None, None]) / (
+                scaled = (values - brightness[:, index, None, None, None]) / (
                     width * noise[:, index, None, None, None]
                 )
                 best = torch.maximum(best, here * torch.exp(-0.5 * scaled**2))
@@ -213,11 +223,12 @@ class DetailBranch(nn.Module):
         # The guides have no parameters, and differences of squares want full precision.
         with torch.no_grad(), torch.autocast(patch.device.type, enabled=False):
             bumps = click_maps(coords, labels, n, n // 2)
-            affinity = click_affinity(patch, nn.functional.avg_pool3d(patch, 2), coords, labels)
+            clicked = clicked_brightness(patch, coords)
+            affinity = click_affinity(nn.functional.avg_pool3d(patch, 2), *clicked, labels)
             seeds = (bumps[:, :2] > 0.3).float().repeat(1, len(AFFINITY_WIDTHS), 1, 1, 1)
             flood = flooded(affinity, seeds, _FLOOD_STEPS)
             guides = torch.cat((bumps, affinity, flood), dim=1).to(half.dtype)
-            alike = click_affinity(patch, patch, coords, labels).to(full.dtype)
+            alike = click_affinity(patch, *clicked, labels).to(full.dtype)
         # Logits grow without bound; squashed, they stay in the range of their neighbours.
         answer, previous = ((x / 4).tanh().to(half.dtype) for x in (logits, mask_logits))
         x = self.join_half(torch.cat((half, features.to(half.dtype), answer, previous, guides), dim=1))
