@@ -357,16 +357,39 @@ def train(
         Path,
         typer.Argument(help="A YAML file: configs/default.yaml, or an experiment of configs/experiments."),
     ],
+    minutes: Annotated[
+        float | None, typer.Option(help="Wall-clock budget, instead of the file's.", min=0.001)
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder, instead of the file's.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder, instead of the file's.")] = None,
 ) -> None:
     """Train a network, or go on with a run that was stopped."""
     from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
     from MSAMLogic.training.trainer import Trainer, TrainingConfig
 
+    changes = {"minutes": minutes, "data": data, "output": output}
+    changes = {name: value for name, value in changes.items() if value is not None}
     if is_experiment(config):
-        ExperimentRun(ExperimentConfig.read(config), log=typer.echo).run()
+        if data is not None:
+            raise TrainingError("The data set of an experiment has a layout of its own; name it in the file.")
+        ExperimentRun(ExperimentConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     else:
-        Trainer(TrainingConfig.read(config), log=typer.echo).run()
+        Trainer(TrainingConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     typer.echo("done")
+
+
+@app.command()
+@_reports_errors
+def pack(
+    data: Annotated[Path, typer.Argument(help="A folder with a cases.tsv.")],
+    packed: Annotated[Path, typer.Argument(help="The folder to write.")],
+    megabytes: Annotated[float, typer.Option(help="The most that it may take.", min=0.01)] = 60.0,
+) -> None:
+    """Write a data set small enough to be carried to another machine; large scans lose resolution."""
+    from MSAMLogic.training.packing import pack as write
+
+    result = write(data, packed, megabytes, log=typer.echo)
+    typer.echo(f"{packed}: {result.cases} cases, {result.size / 1e6:.1f} MB")
 
 
 @app.command()

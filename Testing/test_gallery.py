@@ -48,7 +48,14 @@ def test_every_kind_of_sample_and_every_generator_has_a_row(
     titles = " ".join(rows)
     for kind in fields(SampleMix):
         assert f"PatchSamples, {kind.name}" in titles
-    for name in ("grown_shape", "insert_lesion", "coherent_region", "merged_region", "simulate_click"):
+    for name in (
+        "grown_shape",
+        "insert_lesion",
+        "coherent_region",
+        "merged_region",
+        "redrawn",
+        "simulate_click",
+    ):
         assert name in titles
     assert all(len(pictures) == 2 for pictures in rows.values())
     assert all(p.patch.shape == (24, 24, 24) for pictures in rows.values() for p in pictures)

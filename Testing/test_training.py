@@ -36,6 +36,7 @@ from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits
+from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import (
     grown_shape,
@@ -315,6 +316,23 @@ def test_the_target_is_the_lesion_that_the_patch_shows(
             assert patch[core].median() > patch[outside].median() + 0.5
 
 
+def test_some_targets_are_another_readers_and_their_image_is_the_same(
+    loaded: dict[str, LoadedCase], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples_module, "_augment", lambda patch, modality, rng: patch)
+    cases = [loaded["one"]]
+    for mix, least in ((MIXES["lesion"], 1), (MIXES["inserted"], 1), (MIXES["region"], 0)):
+        mine, others = (
+            PatchSamples(cases, {}, 32, (0.5, 2.0), 3, 1000, mix, redrawn=share) for share in (0.0, 1.0)
+        )
+        pairs = [(mine[index], others[index]) for index in range(6)]
+        same_image = [(a, b) for a, b in pairs if torch.equal(a["patch"], b["patch"])]
+        assert same_image
+        assert sum(not torch.equal(a["target"], b["target"]) for a, b in same_image) >= least
+        if not least:  # a region is what its edge says
+            assert all(same(a, b) for a, b in pairs)
+
+
 def test_a_source_without_weight_is_never_drawn(loaded: dict[str, LoadedCase]) -> None:
     other = samples_of({"one": loaded["one"], "three": loaded["three"]}, b=0.0)
     alone = samples_of({"one": loaded["one"], "three": loaded["three"]}, a=0.0)
@@ -341,6 +359,36 @@ def test_what_lies_outside_the_image_is_filled(seed: int, modality: str, inside:
     filled = samples_module._fill_outside(patch, rng)
     assert np.isfinite(filled).all() and filled.min() > -2500 and filled.max() < 2500
     assert np.array_equal(filled[:inside], patch[:inside])
+
+
+# Another reader
+
+
+@unhurried
+@given(seeds, st.floats(3.0, 9.0))
+def test_another_reader_draws_the_same_lesion_along_another_edge(seed: int, radius: float) -> None:
+    offsets = np.indices((24, 24, 24)) - np.array([11.0, 12.0, 12.5])[:, None, None, None]
+    distance = np.linalg.norm(offsets, axis=0)
+    lesion = distance < radius
+    other = redrawn(lesion, rng_of(seed))
+    assert (other & lesion).any() and largest_component(other).sum() == other.sum()
+    # At most 3 voxels evenly, and four deviations of 1.8 voxels in places.
+    assert not (other & (distance > radius + 3 + 4 * 1.8 + 0.5)).any()
+
+
+def test_readers_draw_smaller_and_larger_and_not_always_the_same() -> None:
+    lesion = block((6, 18), (6, 18), (8, 16))
+    sizes = [int(redrawn(lesion, rng_of(seed)).sum()) for seed in range(40)]
+    assert min(sizes) < 0.6 * lesion.sum() and max(sizes) > 1.4 * lesion.sum()
+    assert len(set(sizes)) > 30
+    assert abs(np.median(sizes) / lesion.sum() - 1) < 0.3
+
+
+def test_a_reader_never_loses_a_lesion() -> None:
+    speck = block((5, 6), (5, 6), (5, 6))
+    assert all(redrawn(speck, rng_of(seed)).any() for seed in range(50))
+    assert not redrawn(np.zeros((8, 8, 8), bool), rng_of(0)).any()
+    assert redrawn(np.ones((8, 8, 8), bool), rng_of(0)).all()
 
 
 # Clicks

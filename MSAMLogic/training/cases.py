@@ -95,6 +95,18 @@ def _read(path: Path, pixel_type: int) -> sitk.Image:
         raise TrainingError(f"{path} does not exist or is no image; correct cases.tsv.") from error
 
 
+def read_case(case: Case) -> tuple[sitk.Image, sitk.Image]:
+    """Return image (int16) and mask (uint8) of a case, on one grid.
+
+    Raises:
+        TrainingError: when a file is missing or no image, or the grids differ.
+    """
+    image, mask = _read(case.image_path, sitk.sitkInt16), _read(case.mask_path, sitk.sitkUInt8)
+    if not ImageGrid.of(image).matches(ImageGrid.of(mask)):
+        raise TrainingError(f"Image and mask of case {case.name} lie on different grids.")
+    return image, mask
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One connected lesion of a case.
@@ -124,11 +136,8 @@ class LoadedCase:
 
     def __init__(self, case: Case, minimum_volume: float = 60.0) -> None:
         self.case = case
-        self.image = _read(case.image_path, sitk.sitkInt16)
-        mask = _read(case.mask_path, sitk.sitkUInt8)
+        self.image, mask = read_case(case)
         self.grid = ImageGrid.of(self.image)
-        if not self.grid.matches(ImageGrid.of(mask)):
-            raise TrainingError(f"Image and mask of case {case.name} lie on different grids.")
         labels, _ = ndimage.label(sitk.GetArrayViewFromImage(mask) > 0, np.ones((3, 3, 3)))
         kept = np.zeros(labels.max() + 1, np.uint8)
         lesions: list[Lesion] = []

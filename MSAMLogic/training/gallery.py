@@ -25,6 +25,7 @@ from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS
 from MSAMLogic.training.cases import Case, LoadedCase
 from MSAMLogic.training.clicks import Mask, deepest_voxel, simulate_click
+from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import grown_shape, leaning_shape, lobulated_shape, spiculated_shape
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
@@ -55,7 +56,7 @@ class Picture:
     Attributes:
         patch: (n, n, n), axes those of the patch.
         target: (n, n, n), what is to be segmented; None where there is none.
-        answer: (n, n, n), the mask that clicks correct; None where there is none.
+        answer: (n, n, n), a mask that clicks correct, or another reader's; None where there is none.
         clicks: voxel (dim 0, dim 1, dim 2) and label (1 lesion, 0 background).
     """
 
@@ -108,6 +109,8 @@ def write_gallery(
     ]
     for name, find in finders:
         rows.append((name, [_region(patch, find, rng) for patch, _ in patches]))
+    title = "redrawn: a reader's lesion (blue), as another would draw it (orange)"
+    rows.append((title, [Picture(patch, target, redrawn(target, rng)) for patch, target in patches]))
     title = "simulate_click: lesion (blue), poor answer (orange), clicks for it (green) and against it (red)"
     rows.append((title, [_clicked(patch, target, rng) for patch, target in patches]))
     figure = _drawn(rows, columns)

@@ -21,6 +21,7 @@ from MSAMLogic.geometry import PatchGrid, Point, extract_patch
 from MSAMLogic.intensity import Modality, normalise
 from MSAMLogic.training.cases import Lesion, LoadedCase
 from MSAMLogic.training.clicks import Mask
+from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.shapes import (
     grown_shape,
     leaning_shape,
@@ -71,6 +72,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         seed: of the whole sequence.
         length: nominal number of samples.
         mix: shares of the kinds of target.
+        redrawn: share of the drawn and inserted lesions whose target is what another reader would draw.
 
     Raises:
         TrainingError: when no case has a lesion.
@@ -85,6 +87,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         seed: int,
         length: int,
         mix: SampleMix | None = None,
+        redrawn: float = 0.0,
     ) -> None:
         self.by_source: dict[str, list[LoadedCase]] = {}
         for case in cases:
@@ -98,6 +101,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         self.spacings = spacings
         self.seed = seed
         self.length = length
+        self.redrawn = redrawn
         mix = mix or SampleMix()
         shares = np.array([mix.lesion, mix.inserted, mix.region])
         self.kind_shares = shares / shares.sum()
@@ -157,6 +161,8 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
             if target is not None and (target & ~within).sum() > 0.1 * target.sum():
                 return patch, None
         if target is not None:
+            if kind != "region" and self.redrawn and rng.random() < self.redrawn:
+                target = redrawn(target, rng) & within
             patch = _augment(normalise(patch, case.case.modality), case.case.modality, rng)
         return patch, target
 

@@ -47,6 +47,7 @@ class TrainingConfig(RunConfig):
         weight_decay: of AdamW.
         source_weights: how often each source is drawn.
         mix: shares of drawn, inserted and region targets.
+        redrawn: share of the drawn and inserted lesions whose target is what another reader would draw.
         patch_spacings: smallest and largest patch spacing in millimetres.
     """
 
@@ -64,6 +65,7 @@ class TrainingConfig(RunConfig):
     average: float = Field(default=0.998, ge=0, lt=1)
     source_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
     mix: SampleMix = SampleMix()
+    redrawn: float = Field(default=0.0, ge=0, le=1)
     patch_spacings: tuple[Annotated[float, Field(gt=0)], float] = (0.35, 6.0)
 
     @field_validator("patch_spacings")
@@ -140,6 +142,7 @@ class Trainer(TrainingRun):
             config.seed,
             length=ENDLESS,
             mix=config.mix,
+            redrawn=config.redrawn,
         )
 
     def _learning_rate(self) -> float:
