@@ -23,6 +23,7 @@ from MSAMLogic.predictor import Answer, FloatArray
 _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
+_LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
@@ -55,6 +56,11 @@ class Look:
         """The patch's cube at the resolution of the answer."""
         r = self.logits.shape[0]
         return PatchGrid(self.grid.centre, self.grid.extent / r, r, self.grid.axes)
+
+    @property
+    def volume(self) -> float:
+        """Cubic millimetres of the mask."""
+        return float((self.logits > 0).mean()) * self.grid.extent**3
 
     def grid_weights(self) -> sitk.Image:
         """Return how much each cell counts beside other looks: 1 at the centre, almost 0 at the border."""
@@ -141,21 +147,27 @@ def first_grids(point: Point, image: ImageGrid, capabilities: Capabilities) -> l
     ]
 
 
-def steadiest_look(looks: Sequence[Look]) -> Look:
+def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     """Return the look whose lesion is as large as in the next finer and the next coarser look.
 
     A lesion has one size however it is looked at. A patch that lies within it shows no edge, and what is
     drawn there is a blob that grows with the patch; a patch in which it is a speck takes its surroundings
     along. The same stability finds regions without a known scale in Matas et al. 2002 (MSER).
 
+    A coarse look at a small crop shows the crop as one thing with a sharp edge, steady at any spacing. Such
+    looks do not count: whoever crops a scan round a lesion leaves more round it than there is of it.
+
     Args:
         looks: answers to the same clicks at different spacings.
+        image: the image's grid.
     """
-    if len(looks) == 1:
-        return looks[0]
-    ordered = sorted(looks, key=lambda look: look.grid.spacing)
+    most = _LARGEST_SHARE * float(np.prod(image.size) * np.prod(image.spacing))
+    likely = [look for look in looks if look.volume <= most] or looks
+    if len(likely) == 1:
+        return likely[0]
+    ordered = sorted(likely, key=lambda look: look.grid.spacing)
     scale = np.log([look.grid.spacing for look in ordered])
-    size = np.log([float((look.logits > 0).mean()) * look.grid.extent**3 + 1.0 for look in ordered])
+    size = np.log([look.volume + 1.0 for look in ordered])
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
     slopes = np.concatenate(([3.0], np.abs(np.diff(size) / np.diff(scale)), [3.0]))
     return ordered[int(np.argmin(slopes[:-1] + slopes[1:]))]

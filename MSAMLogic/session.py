@@ -405,7 +405,7 @@ class InteractiveSession:
             grids = first_grids(click.point, self._grid, capabilities)
         else:
             grids = [grid]
-        look = steadiest_look([self._answer(image, each, clicks, prompt) for each in grids])
+        look = steadiest_look([self._answer(image, each, clicks, prompt) for each in grids], self._grid)
         if len(grids) == 1:
             look = self._better_look(image, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from MSAMLogic.geometry import PatchGrid
+from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.looks import Look, steadiest_look
 
+LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
 SPACINGS = (0.75, 1.5, 3.0, 6.0)
 
@@ -34,10 +35,19 @@ def test_the_look_whose_lesion_keeps_its_size_in_its_neighbours_goes_on(
     diameters: tuple[float, ...], chosen: float
 ) -> None:
     looks = [look(spacing, diameter) for spacing, diameter in zip(SPACINGS, diameters, strict=True)]
-    assert steadiest_look(looks).grid.spacing == chosen
-    assert steadiest_look(looks[::-1]).grid.spacing == chosen
+    assert steadiest_look(looks, LARGE).grid.spacing == chosen
+    assert steadiest_look(looks[::-1], LARGE).grid.spacing == chosen
 
 
 def test_a_single_look_goes_on() -> None:
     only = look(1.5, 0.0)
-    assert steadiest_look([only]) is only
+    assert steadiest_look([only], LARGE) is only
+
+
+def test_a_look_that_takes_a_small_image_for_the_lesion_does_not_count() -> None:
+    crop = ImageGrid((30, 30, 30), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), LARGE.direction)  # 27 ml
+    looks = [look(spacing, diameter) for spacing, diameter in zip(SPACINGS, (9, 14, 36, 38), strict=True)]
+    assert steadiest_look(looks, LARGE).grid.spacing == 6.0
+    assert steadiest_look(looks, crop).grid.spacing == 0.75  # of two looks, which agree or not, the finer
+    whole = looks[2:]
+    assert steadiest_look(whole, crop) in whole  # nothing else is known
