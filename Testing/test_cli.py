@@ -23,7 +23,8 @@ from MSAMLogic.cli import app, parse_click
 from MSAMLogic.errors import ClickError
 from MSAMLogic.evaluation.baselines import ClassicalSession, RegionGrowing
 from MSAMLogic.geometry import ImageGrid, lps_from_ras
-from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
+from MSAMLogic.training.cases import Case, read_cases, split_by_patient
+from MSAMLogic.training.loaded_case import LoadedCase
 
 ROOT = Path(__file__).resolve().parents[1]
 CENTRE = (-12.0, 34.0, 56.5)  # LPS

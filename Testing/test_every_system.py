@@ -20,7 +20,8 @@ from MSAMLogic.geometry import PatchGrid, extract_patch
 from MSAMLogic.intensity import normalise
 from MSAMLogic.model import MSAM, ModelConfig
 from MSAMLogic.proposals import propose_lesions
-from MSAMLogic.training.cases import LoadedCase, read_cases
+from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recipes.clicks import msam_loss
 
 CLICKED = ("msam-vit-b", "sam-med3d-vit-b", "3dsam-adapter")

@@ -9,14 +9,15 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from images import AXIAL, balls, oblique
 from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import ImageGrid
-from MSAMLogic.training.cases import LoadedCase, read_cases
+from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.packing import coarsened, pack
-from Testing.images import AXIAL, balls, oblique
 
 HEADER = "case\tsource\tpatient\tmodality\timage\tmask\n"
 

@@ -15,7 +15,8 @@ from MSAMLogic.geometry import PatchGrid, extract_patch
 from MSAMLogic.intensity import normalise
 from MSAMLogic.model.sam_adapter.config import INTENSITIES
 from MSAMLogic.model.sam_adapter.network import SAMAdapter
-from MSAMLogic.training.cases import LoadedCase, read_cases
+from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recipes.sam_adapter import draw_points, sam_adapter_loss
 
 CASE = "LIDC_0003_R_2"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,15 +26,16 @@ from scipy import ndimage
 from test_model import TINY
 
 from MSAMLogic.errors import TrainingError
-from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training import run as run_module
 from MSAMLogic.training import samples as samples_module
-from MSAMLogic.training.cases import Case, LoadedCase, read_cases, split_by_patient
+from MSAMLogic.training.cases import Case, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits
@@ -239,6 +242,72 @@ def test_a_case_whose_file_is_missing_is_named(folder: Path, field: str) -> None
     case = replace(read_cases(folder)[0], **{field: folder / "missing.nii.gz"})
     with pytest.raises(TrainingError, match=r"missing\.nii\.gz"):
         LoadedCase(case)
+
+
+def test_a_stored_case_is_the_same_and_needs_its_files_no_more(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for case in read_cases(folder):
+        fresh, first = LoadedCase(case), LoadedCase(case, store=tmp_path)
+        monkeypatch.setattr(
+            "MSAMLogic.training.loaded_case.read_case", lambda case: pytest.fail("read again")
+        )
+        again = LoadedCase(case, store=tmp_path)
+        monkeypatch.undo()
+        assert isinstance(again._values, np.memmap) and isinstance(again._labels, np.memmap)
+        assert again._values.dtype == np.int16 and again._labels.dtype == np.uint8
+        for other in (first, again):
+            assert other.grid == fresh.grid and other.lesions == fresh.lesions
+            assert np.array_equal(other.body, fresh.body)
+            grid = PatchGrid(fresh.grid.point(np.array([15.0, 13.0, 8.0])), 1.3, 24)
+            assert np.array_equal(other.patch(grid, -50), fresh.patch(grid, -50))
+            assert all(np.array_equal(other.target(x, grid), fresh.target(x, grid)) for x in fresh.lesions)
+
+
+def test_a_case_whose_files_changed_is_stored_anew(folder: Path, tmp_path: Path) -> None:
+    case = read_cases(folder)[0]
+    for path in (case.image_path, case.mask_path):
+        shutil.copy(path, tmp_path / path.name)
+    moved = replace(
+        case, image_path=tmp_path / case.image_path.name, mask_path=tmp_path / case.mask_path.name
+    )
+    before = LoadedCase(moved, store=tmp_path / "store")
+    mask = sitk.ReadImage(str(moved.mask_path))
+    sitk.WriteImage(mask * 0, str(moved.mask_path))
+    os.utime(moved.mask_path, ns=(0, 0))
+    after = LoadedCase(moved, store=tmp_path / "store")
+    assert len(before.lesions) == 1 and after.lesions == []
+
+
+def test_a_store_that_was_damaged_is_not_used(folder: Path, tmp_path: Path) -> None:
+    case = read_cases(folder)[0]
+    LoadedCase(case, store=tmp_path)
+    (values,) = tmp_path.glob("*/values.npy")
+    values.write_bytes(values.read_bytes()[:200])
+    again = LoadedCase(case, store=tmp_path)
+    assert again.lesions == LoadedCase(case).lesions and isinstance(again._values, np.memmap)
+
+
+@unhurried
+@given(
+    st.sampled_from(["one", "three"]),
+    st.tuples(*[st.floats(-25, 25)] * 3),
+    st.floats(0.4, 6.0),
+    st.booleans(),
+)
+def test_a_patch_of_a_case_is_that_of_its_whole_image(
+    loaded: dict[str, LoadedCase], name: str, away: tuple[float, ...], spacing: float, turned: bool
+) -> None:
+    case = loaded[name]
+    middle = np.array(case.grid.point(np.array(case.grid.size) / 2))
+    x, y, z = (float(v) for v in middle + away)
+    grid = PatchGrid((x, y, z), spacing, 16, oblique(20) if turned else AXIAL)
+    expected = extract_patch(case.image, grid, outside=-77.0, antialias=True)
+    assert case.patch(grid, -77.0) == pytest.approx(expected, abs=0.05)
+    labels = extract_patch(case.components, grid, nearest=True)
+    for lesion in case.lesions:
+        # Where a sample lies just between two voxels, rounding decides.
+        assert np.count_nonzero(case.target(lesion, grid) != (labels == lesion.label)) <= 8
 
 
 # Samples

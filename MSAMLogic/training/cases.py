@@ -1,4 +1,4 @@
-"""The case list of a data set, and cases held in memory for training."""
+"""The case list of a data set, its split by patient, and the files of a case."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import csv
 import math
 import zlib
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from MSAMLogic.errors import TrainingError
-from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.intensity import Modality
 
 _COLUMNS = ("case", "source", "patient", "modality", "image", "mask")
@@ -105,63 +101,3 @@ def read_case(case: Case) -> tuple[sitk.Image, sitk.Image]:
     if not ImageGrid.of(image).matches(ImageGrid.of(mask)):
         raise TrainingError(f"Image and mask of case {case.name} lie on different grids.")
     return image, mask
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """One connected lesion of a case.
-
-    Attributes:
-        label: its value in the component image.
-        centre: LPS millimetres of the middle of its bounding box.
-        extent: millimetres of the longest side of its bounding box.
-        volume: cubic millimetres.
-        deepest: LPS millimetres of the point farthest from its edge, where a reader clicks first.
-    """
-
-    label: int
-    centre: Point
-    extent: float
-    volume: float
-    deepest: Point
-
-
-class LoadedCase:
-    """Image and lesion components of a case in memory, int16 and uint8.
-
-    Args:
-        case: what to read.
-        minimum_volume: lesions smaller than this many cubic millimetres are no targets.
-    """
-
-    def __init__(self, case: Case, minimum_volume: float = 60.0) -> None:
-        self.case = case
-        self.image, mask = read_case(case)
-        self.grid = ImageGrid.of(self.image)
-        labels, _ = ndimage.label(sitk.GetArrayViewFromImage(mask) > 0, np.ones((3, 3, 3)))
-        kept = np.zeros(labels.max() + 1, np.uint8)
-        lesions: list[Lesion] = []
-        volume_mm3 = float(np.prod(self.grid.spacing)) * np.bincount(labels.ravel())
-        for label, box in enumerate(ndimage.find_objects(labels), start=1):
-            if box is None or volume_mm3[label] < minimum_volume or len(lesions) == 255:
-                continue
-            kept[label] = len(lesions) + 1
-            low = np.array([axis.start for axis in reversed(box)])
-            high = np.array([axis.stop for axis in reversed(box)])
-            centre = self.grid.point((low + high - 1) / 2)
-            extent = float(((high - low) * np.asarray(self.grid.spacing)).max())
-            depth = ndimage.distance_transform_edt(
-                np.pad(labels[box] == label, 1), sampling=self.grid.spacing[::-1]
-            )
-            voxel = np.array(np.unravel_index(int(depth.argmax()), depth.shape))[::-1] - 1
-            deepest = self.grid.point(low + voxel)
-            lesions.append(Lesion(len(lesions) + 1, centre, extent, float(volume_mm3[label]), deepest))
-        self.lesions = lesions
-        self.components = self.grid.image(kept[labels], self.grid.whole)
-
-    @cached_property
-    def body(self) -> NDArray[np.intp]:
-        """Sparse voxel indices (n, 3), order (i, j, k), that show tissue: where a fake lesion may lie."""
-        view = sitk.GetArrayViewFromImage(self.image)[::2, ::4, ::4]
-        threshold = -300.0 if self.case.modality == "CT" else float(np.percentile(view, 40))
-        return np.asarray(np.argwhere(view > threshold)[:, ::-1] * np.array([4, 4, 2]))

@@ -20,11 +20,12 @@ from scipy import ndimage
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
-from MSAMLogic.geometry import PatchGrid, extract_patch
+from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS
-from MSAMLogic.training.cases import Case, LoadedCase
+from MSAMLogic.training.cases import Case
 from MSAMLogic.training.clicks import Mask, deepest_voxel, simulate_click
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import grown_shape, leaning_shape, lobulated_shape, spiculated_shape
@@ -171,9 +172,8 @@ def _patches(
         spacing = max(lesion.extent / (0.5 * patch_size), 0.3)
         grid = PatchGrid(lesion.centre, spacing, patch_size)
         # Where the image ends its lowest value goes on; 0 would be bright beside air.
-        lowest = float(extract_patch(case.image, grid, outside=np.inf).min())
-        patch = extract_patch(case.image, grid, outside=lowest, antialias=True)
-        yield patch, extract_patch(case.components, grid, nearest=True) == lesion.label
+        lowest = float(case.patch(grid, np.inf).min())
+        yield case.patch(grid, lowest), case.target(lesion, grid)
 
 
 def _inserted(patch: NDArray[np.float32], shape: Shape, leans: bool, rng: np.random.Generator) -> Picture:

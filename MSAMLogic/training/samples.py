@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from MSAMLogic.errors import TrainingError
-from MSAMLogic.geometry import PatchGrid, Point, extract_patch
+from MSAMLogic.geometry import PatchGrid, Point
 from MSAMLogic.intensity import Modality, normalise
-from MSAMLogic.training.cases import Lesion, LoadedCase
 from MSAMLogic.training.clicks import Mask
+from MSAMLogic.training.loaded_case import Lesion, LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.shapes import (
     grown_shape,
@@ -142,13 +142,13 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
             grid = PatchGrid(
                 self._jittered(case.grid.point(seed), 0.15 * n * spacing, rng), spacing, n, _turn(rng)
             )
-        patch = extract_patch(case.image, grid, outside=_OUTSIDE, antialias=True)
+        patch = case.patch(grid, _OUTSIDE)
         patch = _cropped(patch, rng)
         within = patch > 0.05 * _OUTSIDE
         patch = _fill_outside(patch, rng)
         target: Mask | None
         if kind == "lesion":
-            target = (extract_patch(case.components, grid, nearest=True) == lesion.label) & within
+            target = case.target(lesion, grid) & within
         elif kind == "inserted":
             target = self._shape(patch, rng) & within
             if not target.any():
@@ -196,7 +196,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         fill = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
         spacing = max(lesion.extent / (fill * n), 1e-3)
         grid = PatchGrid(self._jittered(lesion.centre, 0.1 * n * spacing, rng), spacing, n, _turn(rng))
-        return np.asarray(extract_patch(case.components, grid, nearest=True) == lesion.label)
+        return case.target(lesion, grid)
 
     def _grid_at(self, lesion: Lesion, rng: np.random.Generator) -> PatchGrid:
         """Return a patch that shows the lesion small, filling it, cut off, or from inside.

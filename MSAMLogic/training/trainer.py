@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, build_model
-from MSAMLogic.training.cases import LoadedCase, read_cases, split_by_patient
+from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.configuration import RunConfig, read_yaml, validated
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recipes.clicks import click_losses
 from MSAMLogic.training.run import ENDLESS, Batch, TrainingRun
 from MSAMLogic.training.samples import PatchSamples, SampleMix
@@ -48,6 +49,8 @@ class TrainingConfig(RunConfig):
         source_weights: how often each source is drawn.
         mix: shares of drawn, inserted and region targets.
         redrawn: share of the drawn and inserted lesions whose target is what another reader would draw.
+        store: folder that keeps the decoded scans as memory maps, which several runs may share; by default
+            ``cases`` in the output folder.
         patch_spacings: smallest and largest patch spacing in millimetres.
     """
 
@@ -66,6 +69,7 @@ class TrainingConfig(RunConfig):
     source_weights: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
     mix: SampleMix = SampleMix()
     redrawn: float = Field(default=0.0, ge=0, le=1)
+    store: Path | None = None
     patch_spacings: tuple[Annotated[float, Field(gt=0)], float] = (0.35, 6.0)
 
     @field_validator("patch_spacings")
@@ -93,7 +97,10 @@ class TrainingConfig(RunConfig):
                 f"{path}: lora_rank adapts trained weights; name them as 'start', and leave architecture out."
             )
         folder = path.parent
-        return config.model_copy(update={"data": folder / config.data, "output": folder / config.output})
+        placed = {
+            name: folder / given for name in ("data", "output", "store") if (given := getattr(config, name))
+        }
+        return config.model_copy(update=placed)
 
 
 class Trainer(TrainingRun):
@@ -129,7 +136,8 @@ class Trainer(TrainingRun):
     def _samples(self) -> PatchSamples:
         config = self.config
         training, _ = split_by_patient(read_cases(config.data))
-        cases = [LoadedCase(case) for case in training]
+        store = config.store or config.output / "cases"
+        cases = [LoadedCase(case, store=store) for case in training]
         self.log(
             f"{len(cases)} cases, {sum(len(case.lesions) for case in cases)} lesions, "
             f"{sum(p.numel() for p in self.network.parameters()):,} parameters on {self.device}"
