@@ -7,7 +7,7 @@ several spacings looks again coarser in that case, and finer where the lesion is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -24,6 +24,7 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
+_MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
@@ -171,6 +172,27 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
     slopes = np.concatenate(([3.0], np.abs(np.diff(size) / np.diff(scale)), [3.0]))
     return ordered[int(np.argmin(slopes[:-1] + slopes[1:]))]
+
+
+def as_large(look: Look, volume: float) -> Look:
+    """Return a look whose logits are raised, all alike, until its lesion has a volume; larger ones stay.
+
+    A network is bolder where a lesion is a few voxels wide: looked at again in a finer patch, the same clicks
+    give a sharper and smaller lesion. How large it is was seen, and clicked at, in the coarser one.
+
+    Args:
+        look: the finer look.
+        volume: cubic millimetres.
+    """
+    wanted = round(volume / look.answer_grid.spacing**3)
+    logits = look.logits.astype(np.float32)
+    if not np.count_nonzero(logits > 0) < wanted < logits.size:
+        return look
+    level = float(np.partition(logits, logits.size - wanted - 1, axis=None)[logits.size - wanted - 1])
+    raised = min(-level, _MOST_RAISED)
+    # The next click goes on from the answer that was shown.
+    prompt = np.clip(look.prompt.astype(np.float32) + raised, -10, 10)
+    return replace(look, logits=(logits + raised).astype(np.float16), prompt=prompt.astype(np.float16))
 
 
 def better_grid(

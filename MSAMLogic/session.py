@@ -25,6 +25,7 @@ from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patc
 from MSAMLogic.intensity import Modality, guess_modality, normalise
 from MSAMLogic.looks import (
     Look,
+    as_large,
     better_grid,
     covered,
     first_grid,
@@ -463,7 +464,8 @@ class InteractiveSession:
                 again = self._replayed(image, better, clicks)
             if capabilities.first_looks and again.iou < look.iou:
                 break
-            look = again
+            is_finer = better.spacing < look.grid.spacing
+            look = as_large(again, look.volume) if is_finer and capabilities.first_looks else again
         return look
 
     def _replayed(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click]) -> Look:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looks import Look, steadiest_look
+from MSAMLogic.looks import Look, as_large, steadiest_look
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
@@ -51,3 +53,32 @@ def test_a_look_that_takes_a_small_image_for_the_lesion_does_not_count() -> None
     assert steadiest_look(looks, crop).grid.spacing == 0.75  # of two looks, which agree or not, the finer
     whole = looks[2:]
     assert steadiest_look(whole, crop) in whole  # nothing else is known
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(4.0, 14.0), st.floats(2.0, 20.0), st.integers(0, 99))
+def test_a_smaller_answer_is_raised_to_a_volume_and_a_larger_one_stays(
+    diameter: float, wanted: float, seed: int
+) -> None:
+    steep = look(0.75, diameter)
+    axis = (np.arange(CELLS) + 0.5 - CELLS / 2) * 0.75
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    noise = np.random.default_rng(seed).normal(0, 0.05, distance.shape)
+    logits = (diameter / 2 - distance + noise).astype(np.float16)
+    before = Look(steep.grid, logits, logits)
+    volume = float((distance < wanted / 2).sum()) * 0.75**3
+    after = as_large(before, volume)
+    assert (after.logits >= before.logits).all()
+    if volume <= before.volume:
+        assert after is before
+    elif wanted - diameter < 8:
+        # Half-precision logits come in steps, and cells of one step are raised together.
+        assert after.volume == pytest.approx(volume, rel=0.1, abs=3 * 0.75**3)
+        assert np.array_equal(after.prompt > 0, after.logits > 0)
+    else:
+        assert after.volume < volume  # 5 at most: an answer is not raised out of nothing
+
+
+def test_an_answer_that_is_sure_of_its_edge_is_hardly_raised() -> None:
+    sure = Look(look(0.75, 8.0).grid, 4 * look(0.75, 8.0).logits, look(0.75, 8.0).prompt)
+    assert as_large(sure, 4 * sure.volume).volume == sure.volume

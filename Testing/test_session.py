@@ -434,6 +434,28 @@ def test_at_another_spacing_clicks_are_made_again_but_a_given_mask_is_brought_al
         assert recorder.calls == [(1, False)] * 3 + [(2, True), (1, False), (2, True)]
 
 
+def test_a_finer_look_keeps_the_size_that_the_clicks_were_about() -> None:
+    class Timid(Judge):
+        """Draws what is large in its patch too small, and is less and less sure towards the edge."""
+
+        def decode(self, features: Any, coords: Any, labels: Any, prompt: Any) -> Answer:
+            mask = super().decode(features, coords, labels, prompt * 0).logits > 0
+            depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+            logits = (depth - (1.5 if mask.sum() > 300 else 0.0)).astype(np.float32)
+            small = logits.reshape(16, 2, 16, 2, 16, 2).mean(axis=(1, 3, 5))
+            return Answer(logits, small, 0.9)
+
+    centre = middle(balls(size=(80, 80, 80)))
+    image = balls(size=(80, 80, 80), centres=[centre], radius=4)
+    session, size = InteractiveSession(Timid()), 4 / 3 * np.pi * 4**3
+    session.set_image(image)
+    session.click(centre)
+    assert volume(session.mask) == pytest.approx(size, rel=0.25)
+    session.click((centre[0] + 2, centre[1], centre[2]))
+    assert session._state.lesions[0].looks[0].grid.spacing == 0.75
+    assert volume(session.mask) == pytest.approx(size, rel=0.35)  # as drawn it would be less than half
+
+
 def test_first_looks_are_not_finer_than_the_voxels() -> None:
     capabilities = replace(SEVERAL_SPACINGS, first_looks=(0.375, 0.75, 1.5, 3.0, 6.0))
     coarse = ImageGrid.of(balls(size=(30, 30, 30), spacing=(2.0, 2.0, 2.0)))
