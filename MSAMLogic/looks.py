@@ -24,6 +24,7 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
+_FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
@@ -79,11 +80,13 @@ class Extent:
         low: patch voxel (3,) of the box's near corner.
         high: patch voxel (3,) of its far corner.
         cut: for each face (low 0, low 1, low 2, high 0, ...) whether the mask reaches it.
+        volume: cubic millimetres.
     """
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     cut: tuple[bool, ...]
+    volume: float
 
     @property
     def fill(self) -> float:
@@ -121,7 +124,7 @@ def lesion_extent(look: Look, inside: NDArray[np.float64] | None = None) -> Exte
         low[axis], high[axis] = hit[0] * scale - 0.5, (hit[-1] + 1) * scale - 0.5
         cut[axis] = bool(profile[0] >= _BORDER_CELLS)
         cut[axis + 3] = bool(profile[-1] >= _BORDER_CELLS)
-    return Extent(low, high, tuple(cut))
+    return Extent(low, high, tuple(cut), float(np.count_nonzero(mask)) * look.answer_grid.spacing**3)
 
 
 def first_grid(point: Point, image: ImageGrid, capabilities: Capabilities) -> PatchGrid:
@@ -193,6 +196,27 @@ def as_large(look: Look, volume: float) -> Look:
     # The next click goes on from the answer that was shown.
     prompt = np.clip(look.prompt.astype(np.float32) + raised, -10, 10)
     return replace(look, logits=(logits + raised).astype(np.float16), prompt=prompt.astype(np.float16))
+
+
+def sharpest_look(chosen: Look, looks: Sequence[Look]) -> Look:
+    """Return the finest first look that shows the whole lesion of the chosen one, and draw it as large.
+
+    The chosen look says how large the lesion is, a finer one where its edge runs.
+
+    Args:
+        chosen: of ``looks``, the one to go by.
+        looks: answers to the same click, the patches round it.
+    """
+    extent = lesion_extent(chosen, np.full(3, (chosen.grid.size - 1) / 2))
+    if extent is None or any(extent.cut):
+        return chosen
+    longest = extent.fill * chosen.grid.spacing
+    finer = [
+        look
+        for look in looks
+        if look.grid.spacing < chosen.grid.spacing and longest < _FINER_FILL * look.grid.extent
+    ]
+    return as_large(min(finer, key=lambda look: look.grid.spacing), extent.volume) if finer else chosen
 
 
 def better_grid(

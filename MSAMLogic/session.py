@@ -36,6 +36,7 @@ from MSAMLogic.looks import (
     lesion_extent,
     mask_prompt,
     next_grids,
+    sharpest_look,
     steadiest_look,
     transfer_prompt,
 )
@@ -406,7 +407,8 @@ class InteractiveSession:
             grids = first_grids(click.point, self._grid, capabilities)
         else:
             grids = [grid]
-        look = steadiest_look([self._answer(image, each, clicks, prompt) for each in grids], self._grid)
+        looks = [self._answer(image, each, clicks, prompt) for each in grids]
+        look = sharpest_look(steadiest_look(looks, self._grid), looks)
         if len(grids) == 1:
             look = self._better_look(image, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
@@ -454,7 +456,7 @@ class InteractiveSession:
         for _ in range(_MOST_LOOKS - 1):
             extent = lesion_extent(look, _clicked_voxel(look, clicks))
             better = extent and better_grid(look.grid, extent, points, self._grid, capabilities)
-            if not better or better.spacing in seen:
+            if extent is None or not better or better.spacing in seen:
                 break
             seen.add(better.spacing)
             if has_given_mask or len(clicks) > _MOST_REPLAYED:
@@ -465,7 +467,7 @@ class InteractiveSession:
             if capabilities.first_looks and again.iou < look.iou:
                 break
             is_finer = better.spacing < look.grid.spacing
-            look = as_large(again, look.volume) if is_finer and capabilities.first_looks else again
+            look = as_large(again, extent.volume) if is_finer and capabilities.first_looks else again
         return look
 
     def _replayed(self, image: sitk.Image, grid: PatchGrid, clicks: Sequence[Click]) -> Look:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looks import Look, as_large, steadiest_look
+from MSAMLogic.looks import Look, as_large, sharpest_look, steadiest_look
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
@@ -82,3 +82,29 @@ def test_a_smaller_answer_is_raised_to_a_volume_and_a_larger_one_stays(
 def test_an_answer_that_is_sure_of_its_edge_is_hardly_raised() -> None:
     sure = Look(look(0.75, 8.0).grid, 4 * look(0.75, 8.0).logits, look(0.75, 8.0).prompt)
     assert as_large(sure, 4 * sure.volume).volume == sure.volume
+
+
+def faint(spacing: float, diameter: float) -> Look:
+    """A look at a ball whose logits fall off towards its edge and beyond."""
+    grid = PatchGrid((0.0, 0.0, 0.0), spacing, CELLS)
+    axis = (np.arange(CELLS) + 0.5 - CELLS / 2) * spacing
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    logits = (diameter / 2 - distance).astype(np.float16)
+    return Look(grid, logits, logits)
+
+
+def test_the_finest_look_that_shows_the_whole_lesion_draws_it_as_large_as_the_chosen_one() -> None:
+    looks = [faint(0.375, 6.0), faint(0.75, 7.0), faint(1.5, 10.0), faint(3.0, 40.0)]
+    found = sharpest_look(looks[2], looks)
+    assert found.grid.spacing == 0.75  # 10 mm are more than half of the finest patch
+    assert found.volume == pytest.approx(looks[2].volume, rel=0.1)
+
+
+def test_a_lesion_that_finer_patches_cut_stays_with_the_chosen_look() -> None:
+    looks = [faint(0.75, 20.0), faint(1.5, 30.0), faint(3.0, 40.0)]
+    assert sharpest_look(looks[2], looks) is looks[2]
+    assert sharpest_look(looks[0], looks) is looks[0]
+    cut = faint(1.5, 60.0)
+    assert sharpest_look(cut, [faint(0.75, 4.0), cut]) is cut
+    empty = look(1.5, 0.0)
+    assert sharpest_look(empty, [faint(0.75, 4.0), empty]) is empty
