@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
 from MSAMLogic.training.cases import Case, read_case, read_cases
 
-# Each round aims at what the last one missed, a little beyond, for small images compress less well.
+# Each round corrects the guess of the last one, and aims a little lower.
 _ROUNDS = 6
 _CAUTION = 0.97
 _COLUMNS = ("case", "source", "patient", "modality", "image", "mask")
@@ -59,9 +60,12 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
         raise TrainingError(f"{packed} is not empty; name a new folder.")
     cases = [(case, *read_case(case)) for case in read_cases(folder)]
     budget = megabytes * 1e6
-    most = max(float(np.prod(image.GetSize())) for _, image, _ in cases)
+    voxels = np.array([float(np.prod(image.GetSize())) for _, image, _ in cases])
+    # What the scans take now tells about what they will take; the rounds correct the guess.
+    expected = np.array([float(sum(path.stat().st_size for path in _files(case))) for case, _, _ in cases])
     packed.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ROUNDS):
+        most = _most_voxels(voxels, expected, _CAUTION * budget)
         with tempfile.TemporaryDirectory(dir=packed.parent, prefix=".partial-") as temporary:
             written = Path(temporary) / "data"
             result = _write(cases, written, most)
@@ -74,7 +78,7 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
                     packed.rmdir()
                 shutil.move(written, packed)
                 return result
-        most *= _CAUTION * budget / result.size
+        expected *= result.size / float((expected * np.minimum(1, most / voxels)).sum())
     raise TrainingError(f"The data set does not fit into {megabytes:g} MB; allow more, or list fewer cases.")
 
 
@@ -123,9 +127,7 @@ def coarsened(image: sitk.Image, most_voxels: float, is_mask: bool = False) -> s
 
 
 def _finest_spacing(
-    extent: np.ndarray[tuple[int], np.dtype[np.float64]],
-    spacing: np.ndarray[tuple[int], np.dtype[np.float64]],
-    most_voxels: float,
+    extent: NDArray[np.float64], spacing: NDArray[np.float64], most_voxels: float
 ) -> float | None:
     """Return the spacing that no axis may be finer than, for a box of few enough voxels; None if any may."""
 
@@ -139,6 +141,28 @@ def _finest_spacing(
         middle = (low + high) / 2
         low, high = (low, middle) if voxels(middle) <= most_voxels else (middle, high)
     return high
+
+
+def _files(case: Case) -> tuple[Path, Path]:
+    return case.image_path, case.mask_path
+
+
+def _most_voxels(voxels: NDArray[np.float64], expected: NDArray[np.float64], budget: float) -> float:
+    """Return the voxels that no scan may exceed, so that all together take so many bytes.
+
+    Args:
+        voxels: (n,) of each scan now.
+        expected: (n,) bytes of each scan now.
+        budget: bytes.
+    """
+    low, high = 0.0, float(voxels.max())
+    if expected.sum() <= budget:
+        return high
+    for _ in range(60):
+        middle = (low + high) / 2
+        fits = float((expected * np.minimum(1, middle / voxels)).sum()) <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    return low
 
 
 def _write(
