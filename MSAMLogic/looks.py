@@ -24,8 +24,6 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
-_TAKEN_AWAY = 0.15  # share of a mask that one background click takes away at least, if the network wants to,
-_ANOTHER_THING = 0.5  # and share from which on the mask was not the lesion, and all goes that is to go
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
@@ -219,34 +217,6 @@ def sharpest_look(chosen: Look, looks: Sequence[Look]) -> Look:
         if look.grid.spacing < chosen.grid.spacing and longest < _FINER_FILL * look.grid.extent
     ]
     return as_large(min(finer, key=lambda look: look.grid.spacing), extent.volume) if finer else chosen
-
-
-def taken_away_nearby(before: Look, after: Look, point: Point) -> Look:
-    """Return the answer to a background click, with what it takes away far from the click put back.
-
-    A click against a part of the rim says nothing about the other side, yet a network that has seen many
-    lesions drawn too large shrinks all of it. The nearest part goes. Where the network takes away half of
-    the mask or more, the mask was another thing, and the answer stays as it is.
-
-    Args:
-        before: the look that was clicked.
-        after: the network's answer in the same patch.
-        point: LPS millimetres of the click.
-    """
-    was = before.logits > 0
-    gone = np.argwhere(was & ~(after.logits > 0))
-    size = np.count_nonzero(was)
-    allowed = int(_TAKEN_AWAY * size)
-    if not allowed < len(gone) < _ANOTHER_THING * size:
-        return after
-    distance = np.linalg.norm(gone - after.answer_grid.voxels(np.asarray(point)), axis=1)
-    far = tuple(gone[distance > np.partition(distance, allowed)[allowed]].T)
-    logits = after.logits.copy()
-    logits[far] = before.logits[far]
-    m = after.prompt.shape[0]
-    step = logits.shape[0] // m
-    prompt = logits.astype(np.float32).reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
-    return replace(after, logits=logits, prompt=np.clip(prompt, -10, 10).astype(np.float16))
 
 
 def better_grid(

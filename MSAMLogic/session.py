@@ -38,7 +38,6 @@ from MSAMLogic.looks import (
     next_grids,
     sharpest_look,
     steadiest_look,
-    taken_away_nearby,
     transfer_prompt,
 )
 from MSAMLogic.predictor import FloatArray, as_predictor
@@ -424,8 +423,6 @@ class InteractiveSession:
         prompt = looked.prompt.astype(np.float32)
         hidden = lesion.hidden
         answer = self._answer(image, looked.grid, clicks, prompt)
-        if not click.positive and self._predictor.capabilities.first_looks:
-            answer = taken_away_nearby(looked, answer, click.point)
         look = self._better_look(image, answer, clicks, has_given_mask=not hidden.empty)
         if look.grid == looked.grid:
             looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looks import Look, as_large, sharpest_look, steadiest_look, taken_away_nearby
+from MSAMLogic.looks import Look, as_large, sharpest_look, steadiest_look
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
@@ -108,22 +108,3 @@ def test_a_lesion_that_finer_patches_cut_stays_with_the_chosen_look() -> None:
     assert sharpest_look(cut, [faint(0.75, 4.0), cut]) is cut
     empty = look(1.5, 0.0)
     assert sharpest_look(empty, [faint(0.75, 4.0), empty]) is empty
-
-
-def test_a_background_click_takes_away_what_is_near_it() -> None:
-    before, smaller = look(1.0, 20.0), look(1.0, 17.0)  # a third of the ball, all round
-    click = (9.0, 0.0, 0.0)
-    after = taken_away_nearby(before, smaller, click)
-    lost = np.argwhere((before.logits > 0) & ~(after.logits > 0))
-    kept = np.argwhere((after.logits > 0) & ~(smaller.logits > 0))
-    share = len(lost) / np.count_nonzero(before.logits > 0)
-    assert 0.15 <= share < 0.2 and len(kept)
-    cell = before.answer_grid.voxels(np.array(click))
-    assert np.linalg.norm(lost - cell, axis=1).max() < np.linalg.norm(kept - cell, axis=1).min()
-    assert np.array_equal(after.prompt > 0, after.logits > 0)  # the next click goes on from what is shown
-
-
-@pytest.mark.parametrize("diameter", [12.0, 19.5, 20.0, 24.0])
-def test_a_small_change_and_another_lesion_are_left_to_the_network(diameter: float) -> None:
-    before, after = look(1.0, 20.0), look(1.0, diameter)
-    assert taken_away_nearby(before, after, (9.0, 0.0, 0.0)) is after
