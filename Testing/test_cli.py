@@ -545,3 +545,32 @@ except ModuleNotFoundError:
 """
     result = python("-c", code)
     assert (result.stdout, result.stderr) == ("True\nblocked\n", "")
+
+
+def test_train_takes_budget_and_folders_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    class Trainer:
+        def __init__(self, config: Any, log: Any) -> None:
+            seen.append(config)
+
+        def run(self) -> None:
+            """Train nothing."""
+
+    monkeypatch.setattr("MSAMLogic.training.trainer.Trainer", Trainer)
+    config = tmp_path / "config.yaml"
+    config.write_text("data: here\noutput: out\nminutes: 90\n")
+    changes = ["--minutes", "25", "--data", "packed", "--output", "elsewhere"]
+    for given in ([], changes):
+        done = CliRunner().invoke(app, ["train", str(config), *given])
+        assert done.exit_code == 0, done.output
+    assert (seen[0].minutes, seen[0].data, seen[0].output) == (90, tmp_path / "here", tmp_path / "out")
+    assert (seen[1].minutes, seen[1].data, seen[1].output) == (25, Path("packed"), Path("elsewhere"))
+
+
+def test_the_data_of_an_experiment_is_named_in_its_file() -> None:
+    experiment = Path(__file__).parents[1] / "configs" / "experiments" / "m-sam" / "table1_kits19.yaml"
+    done = CliRunner().invoke(app, ["train", str(experiment), "--data", "packed"])
+    assert done.exit_code == 1 and "layout of its own" in done.output

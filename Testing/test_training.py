@@ -907,9 +907,16 @@ def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> No
     assert config.source_weights == {"sts": 2}
 
 
-def test_the_example_configuration_is_one() -> None:
-    config = TrainingConfig.read(Path(__file__).parents[1] / "configs" / "default.yaml")
-    assert config.architecture in CONFIGURATIONS
+@pytest.mark.parametrize("name", ["default", "fine_tuning", "gpu"])
+def test_the_example_configurations_are_some(name: str) -> None:
+    config = TrainingConfig.read(Path(__file__).parents[1] / "configs" / f"{name}.yaml")
+    assert config.architecture in {None, *CONFIGURATIONS} and config.start == "default"
+
+
+def test_a_place_to_store_scans_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("data: .\noutput: out\nstore: ../scans\n")
+    assert TrainingConfig.read(path).store == tmp_path / "../scans"
 
 
 @pytest.mark.parametrize(
