@@ -357,8 +357,10 @@ def test_reset_can_be_undone() -> None:
 class Judge(ThresholdPredictor):
     """Looks first at three spacings, and estimates what it is told to."""
 
-    def __init__(self, estimates: Sequence[float] = ()) -> None:
-        super().__init__(replace(SEVERAL_SPACINGS, first_looks=(0.75, 1.5, 3.0)))
+    def __init__(
+        self, estimates: Sequence[float] = (), first_looks: tuple[float, ...] = (0.75, 1.5, 3.0)
+    ) -> None:
+        super().__init__(replace(SEVERAL_SPACINGS, first_looks=first_looks))
         self.estimates = list(estimates)
 
     def decode(self, *args: Any) -> Answer:
@@ -393,11 +395,21 @@ def test_a_further_click_looks_at_no_other_spacing_without_need() -> None:
     assert judge.encoded == encoded and judge.decoded == decoded + 1
 
 
+def test_a_small_lesion_is_drawn_by_the_finest_first_look_that_shows_it_whole() -> None:
+    centre = middle(balls(size=(80, 80, 80)))
+    image = balls(size=(80, 80, 80), centres=[centre], radius=4)
+    session = InteractiveSession(Judge())
+    session.set_image(image)
+    session.click(centre)
+    assert session._state.lesions[0].looks[0].grid.spacing == 0.75
+    assert volume(session.mask) == pytest.approx(4 / 3 * np.pi * 4**3, rel=0.4)  # at 1.5 mm a voxel
+
+
 @pytest.mark.parametrize(("estimate", "spacing"), [(0.9, 0.75), (0.1, 1.5)])
 def test_a_later_look_is_gone_on_with_unless_its_estimate_is_worse(estimate: float, spacing: float) -> None:
     centre = middle(balls(size=(80, 80, 80)))
     image = balls(size=(80, 80, 80), centres=[centre], radius=4)
-    session = InteractiveSession(Judge([0.9, 0.9, 0.9, 0.9, 0.9, estimate]))
+    session = InteractiveSession(Judge([0.9, 0.9, 0.9, 0.9, estimate], first_looks=(1.5, 3.0)))
     session.set_image(image)
     session.click(centre)
     assert session._state.lesions[0].looks[0].grid.spacing == 1.5
@@ -419,7 +431,7 @@ def test_at_another_spacing_clicks_are_made_again_but_a_given_mask_is_brought_al
 
     centre = middle(balls(size=(80, 80, 80)))
     image = balls(size=(80, 80, 80), centres=[centre], radius=4)
-    recorder = Recorder()
+    recorder = Recorder(first_looks=(1.5, 3.0))
     recorder.calls = []
     session = InteractiveSession(recorder)
     session.set_image(image)
@@ -430,8 +442,8 @@ def test_at_another_spacing_clicks_are_made_again_but_a_given_mask_is_brought_al
     assert session._state.lesions[0].looks[0].grid.spacing == 0.75
     if is_given:
         assert all(has_prompt for _, has_prompt in recorder.calls)
-    else:  # three first looks, the second click, and both clicks again
-        assert recorder.calls == [(1, False)] * 3 + [(2, True), (1, False), (2, True)]
+    else:  # two first looks, the second click, and both clicks again
+        assert recorder.calls == [(1, False)] * 2 + [(2, True), (1, False), (2, True)]
 
 
 def test_a_finer_look_keeps_the_size_that_the_clicks_were_about() -> None:
@@ -447,7 +459,7 @@ def test_a_finer_look_keeps_the_size_that_the_clicks_were_about() -> None:
 
     centre = middle(balls(size=(80, 80, 80)))
     image = balls(size=(80, 80, 80), centres=[centre], radius=4)
-    session, size = InteractiveSession(Timid()), 4 / 3 * np.pi * 4**3
+    session, size = InteractiveSession(Timid(first_looks=(1.5, 3.0))), 4 / 3 * np.pi * 4**3
     session.set_image(image)
     session.click(centre)
     assert volume(session.mask) == pytest.approx(size, rel=0.25)

@@ -1107,7 +1107,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
     names = [tmp_path / run / "weights.safetensors" for run in ("whole", "parts")]
     assert names[0].read_bytes() == names[1].read_bytes()
     left = {path.name for path in (tmp_path / "parts").iterdir()} - {"tensorboard"}
-    assert left == {"checkpoint.pt", "log.csv", "weights.safetensors"}
+    assert left == {"cases", "checkpoint.pt", "log.csv", "weights.safetensors"}
 
 
 def test_a_run_leaves_averaged_weights_and_a_log(training_folder: Path, tmp_path: Path, clock: Clock) -> None:
