@@ -56,3 +56,8 @@ class Capabilities:
     intensity: IntensityRange | None = None
     slices: int = 0
     slice_spacing: float = 0.0
+
+    @property
+    def outside(self) -> float:
+        """Scanner value of what lies beyond the image: 0, or what a fixed normalisation makes 0."""
+        return 0.0 if self.intensity is None else self.intensity.mean

@@ -455,8 +455,10 @@ class InteractiveSession:
         points = [click.point for click in clicks]
         for _ in range(_MOST_LOOKS - 1):
             extent = lesion_extent(look, _clicked_voxel(look, clicks))
-            better = extent and better_grid(look.grid, extent, points, self._grid, capabilities)
-            if extent is None or not better or better.spacing in seen:
+            if extent is None:
+                break
+            better = better_grid(look.grid, extent, points, self._grid, capabilities)
+            if better is None or better.spacing in seen:
                 break
             seen.add(better.spacing)
             if has_given_mask or len(clicks) > _MOST_REPLAYED:
@@ -543,9 +545,7 @@ class InteractiveSession:
 
     def _patch(self, image: sitk.Image, grid: PatchGrid) -> FloatArray:
         capabilities = self._predictor.capabilities
-        # Beyond the image a network with a fixed normalisation was trained on its mean, which becomes 0.
-        outside = 0.0 if capabilities.intensity is None else capabilities.intensity.mean
-        return extract_patch(image, grid, outside, antialias=capabilities.antialias)
+        return extract_patch(image, grid, capabilities.outside, antialias=capabilities.antialias)
 
     def _first_grid_with_contrast(self, image: sitk.Image, point: Point) -> PatchGrid:
         """Return the patch of a first look, coarser when there is nothing but one value in it."""

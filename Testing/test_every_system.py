@@ -118,7 +118,7 @@ def test_a_small_network_learns_a_real_lesion_by_heart(system: str, data_folder:
     lesion = case.lesions[0]
     grid = PatchGrid(lesion.centre, 3 * lesion.extent / SMALL.patch_size, SMALL.patch_size)
     patch = normalise(extract_patch(case.image, grid), "CT")
-    target = extract_patch(sitk.Cast(case.components == lesion.label, sitk.sitkUInt8), grid, nearest=True)
+    target = case.target(lesion, grid).astype(np.float32)
     batch = {name: torch.from_numpy(x)[None, None] for name, x in (("patch", patch), ("target", target))}
     assert 0.001 < float(batch["target"].mean()) < 0.2
 

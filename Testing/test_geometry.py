@@ -321,6 +321,12 @@ def test_nearest_keeps_labels_as_they_are() -> None:
     assert len(np.unique(extract_patch(labels, grid))) > 100
 
 
+def test_a_patch_of_one_voxel_outlives_the_image_that_it_was_sampled_from() -> None:
+    image = sitk.Image((3, 3, 3), sitk.sitkInt16) + 7
+    patch = extract_patch(image, PatchGrid((1.0, 1.0, 1.0), 1.0, 1))
+    assert patch.flags.owndata and patch.item() == 7
+
+
 def test_antialias_averages_over_the_voxels_that_a_coarse_patch_would_skip() -> None:
     array = np.random.default_rng(0).normal(0, 100, (16, 16, 16)).astype(np.float32)
     image = sitk.GetImageFromArray(array)

@@ -136,3 +136,11 @@ def test_the_command_says_how_large_it_became(folder: Path, tmp_path: Path) -> N
     assert "2 cases" in done.output and "0 of 2 scans coarser" in done.output
     again = CliRunner().invoke(app, ["pack", str(folder), str(tmp_path / "packed")])
     assert again.exit_code == 1 and "is not empty" in again.output
+
+
+@pytest.mark.parametrize("part", ["large.nii.gz", "large_mask.nii.gz"])
+def test_a_file_that_is_missing_is_named_and_nothing_is_left(folder: Path, tmp_path: Path, part: str) -> None:
+    (folder / part).unlink()
+    with pytest.raises(TrainingError, match=part):
+        pack(folder, tmp_path / "packed", 60, quiet)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 from test_sam_adapter import TINY, randomised
 
@@ -98,7 +97,7 @@ def real_batch(data_folder: Path, size: int) -> dict[str, torch.Tensor]:
     lesion = case.lesions[0]
     grid = PatchGrid(lesion.centre, 3 * lesion.extent / size, size)
     patch = normalise(extract_patch(case.image, grid), "CT", INTENSITIES["kits"])
-    target = extract_patch(sitk.Cast(case.components == lesion.label, sitk.sitkUInt8), grid, nearest=True)
+    target = case.target(lesion, grid).astype(np.float32)
     return {name: torch.from_numpy(x)[None, None] for name, x in (("patch", patch), ("target", target))}
 
 

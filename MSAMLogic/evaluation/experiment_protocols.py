@@ -67,7 +67,7 @@ def in_patch(
         rng = _chance(volume, target)
         capabilities = predictor.capabilities
         prompt = np.zeros((capabilities.prompt_size,) * 3, np.float32)
-        patch = normalised_patch(volume, grid, capabilities.intensity)
+        patch = normalised_patch(volume, grid, capabilities.intensity, capabilities.outside)
         began = time.perf_counter()
         features = predictor.encode(patch)
         seconds = time.perf_counter() - began
@@ -136,9 +136,7 @@ def at_points(predictor: TorchPredictor, volume: LoadedVolume, points: Sequence[
             worlds = np.array([volume.grid.point(voxel) for voxel in chosen])
             x, y, z = (worlds.min(axis=0) + worlds.max(axis=0)) / 2
             grid = _box(predictor, (float(x), float(y), float(z)))
-            intensity = capabilities.intensity
-            outside = 0.0 if intensity is None else intensity.mean  # 0 in the patch, as in the release
-            patch = normalised_patch(volume, grid, intensity, outside)
+            patch = normalised_patch(volume, grid, capabilities.intensity, capabilities.outside)
             began = time.perf_counter()
             logits, _, _ = predictor.decode(
                 predictor.encode(patch),

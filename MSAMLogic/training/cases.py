@@ -88,7 +88,26 @@ def _read(path: Path, pixel_type: int) -> sitk.Image:
     try:
         return sitk.ReadImage(str(path), pixel_type)
     except RuntimeError as error:
-        raise TrainingError(f"{path} does not exist or is no image; correct cases.tsv.") from error
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path) -> TrainingError:
+    return TrainingError(f"{path} does not exist or is no image; correct cases.tsv.")
+
+
+def voxels_of(case: Case) -> int:
+    """Return how many voxels a case has, from the header of its image alone.
+
+    Raises:
+        TrainingError: when the file is missing or no image.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(case.image_path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(case.image_path) from error
+    return math.prod(reader.GetSize())
 
 
 def read_case(case: Case) -> tuple[sitk.Image, sitk.Image]:

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
-from MSAMLogic.training.cases import Case, read_case, read_cases
+from MSAMLogic.training.cases import Case, read_case, read_cases, voxels_of
 
 # Each round corrects the guess of the last one, and aims a little lower.
 _ROUNDS = 6
@@ -58,11 +59,11 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
     """
     if packed.exists() and (not packed.is_dir() or any(packed.iterdir())):
         raise TrainingError(f"{packed} is not empty; name a new folder.")
-    cases = [(case, *read_case(case)) for case in read_cases(folder)]
+    cases = read_cases(folder)
     budget = megabytes * 1e6
-    voxels = np.array([float(np.prod(image.GetSize())) for _, image, _ in cases])
+    voxels = np.array([voxels_of(case) for case in cases], float)
     # What the scans take now tells about what they will take; the rounds correct the guess.
-    expected = np.array([float(sum(path.stat().st_size for path in _files(case))) for case, _, _ in cases])
+    expected = np.array([_bytes_of(case) for case in cases], float)
     packed.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(_ROUNDS):
         most = _most_voxels(voxels, expected, _CAUTION * budget)
@@ -143,8 +144,9 @@ def _finest_spacing(
     return high
 
 
-def _files(case: Case) -> tuple[Path, Path]:
-    return case.image_path, case.mask_path
+def _bytes_of(case: Case) -> int:
+    """Return what the files of a case take; reading the case will say which of them is missing."""
+    return sum(path.stat().st_size for path in (case.image_path, case.mask_path) if path.is_file())
 
 
 def _most_voxels(voxels: NDArray[np.float64], expected: NDArray[np.float64], budget: float) -> float:
@@ -155,25 +157,20 @@ def _most_voxels(voxels: NDArray[np.float64], expected: NDArray[np.float64], bud
         expected: (n,) bytes of each scan now.
         budget: bytes.
     """
-    low, high = 0.0, float(voxels.max())
+    largest = float(voxels.max())
     if expected.sum() <= budget:
-        return high
-    for _ in range(60):
-        middle = (low + high) / 2
-        fits = float((expected * np.minimum(1, middle / voxels)).sum()) <= budget
-        low, high = (middle, high) if fits else (low, middle)
-    return low
+        return largest
+    return float(brentq(lambda most: (expected * np.minimum(1, most / voxels)).sum() - budget, 0, largest))
 
 
-def _write(
-    cases: Sequence[tuple[Case, sitk.Image, sitk.Image]], folder: Path, most_voxels: float
-) -> PackedData:
+def _write(cases: Sequence[Case], folder: Path, most_voxels: float) -> PackedData:
     (folder / "cases").mkdir(parents=True)
     table = io.StringIO()
     rows = csv.writer(table, delimiter="\t", lineterminator="\n")
     rows.writerow(_COLUMNS)
     coarser = 0
-    for number, (case, image, mask) in enumerate(cases):
+    for number, case in enumerate(cases):
+        image, mask = read_case(case)
         parts = coarsened(image, most_voxels), coarsened(mask != 0, most_voxels, is_mask=True)
         coarser += parts[0].GetSize() != image.GetSize()
         names = [f"cases/{number:05d}_{part}.nii.gz" for part in ("image", "mask")]

@@ -112,7 +112,7 @@ class CasePatches(Dataset[dict[str, Tensor]]):
 
 
 def normalised_patch(
-    volume: LoadedVolume, grid: BoxGrid, intensity: IntensityRange | None, outside: float = 0.0
+    volume: LoadedVolume, grid: BoxGrid, intensity: IntensityRange | None, outside: float
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """Return the values of a case in a box, as the network takes them.
 
