@@ -35,6 +35,7 @@ class Capabilities:
         all_clicks: whether it is given all clicks of the patch, or the newest.
         first_looks: those to look at first and to choose among by how steady the lesion's size is; empty
             for a network that knows one spacing only.
+        corrects: whether a further click changes the mask round that click only, as the network sees fit.
         takes_clicks: whether it segments what is clicked; False for a network that names what it finds.
         background_clicks: whether clicks may be against the lesion.
         classes: names of the labels 1, 2, ... of a network that takes no clicks.
@@ -50,6 +51,7 @@ class Capabilities:
     antialias: bool = False
     all_clicks: bool = False
     first_looks: tuple[float, ...] = ()
+    corrects: bool = False
     takes_clicks: bool = True
     background_clicks: bool = True
     classes: tuple[str, ...] = ()

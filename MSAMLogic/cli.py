@@ -364,6 +364,7 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Output folder, instead of the file's.")] = None,
 ) -> None:
     """Train a network, or go on with a run that was stopped."""
+    from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun, teaches_corrector
     from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
     from MSAMLogic.training.trainer import Trainer, TrainingConfig
 
@@ -373,6 +374,8 @@ def train(
         if data is not None:
             raise TrainingError("The data set of an experiment has a layout of its own; name it in the file.")
         ExperimentRun(ExperimentConfig.read(config).model_copy(update=changes), log=typer.echo).run()
+    elif teaches_corrector(config):
+        CorrectorRun(CorrectorConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     else:
         Trainer(TrainingConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     typer.echo("done")

@@ -374,6 +374,22 @@ def fused_mask(looks: Sequence[Look], image: ImageGrid, within: Region) -> tuple
     return total > 0, region
 
 
+def joint_logits(looks: Sequence[Look], grid: PatchGrid) -> FloatArray:
+    """Return the logits (n, n, n) of all looks together on another cube; "not looked at" beyond them.
+
+    Each look counts by its distance to its own border, as in :func:`fused_mask`.
+    """
+    reference = grid.reference()
+    total = np.full((grid.size,) * 3, 1e-6 * UNKNOWN_LOGIT, np.float32)
+    weight = np.full((grid.size,) * 3, 1e-6, np.float32)
+    for look in looks:
+        logits = _sample(look.answer_grid.image(look.logits.astype(np.float32)), reference, UNKNOWN_LOGIT)
+        weights = _sample(look.grid_weights(), reference, 0.0)
+        total += logits * weights
+        weight += weights
+    return np.ascontiguousarray((total / weight).transpose(2, 1, 0))
+
+
 def _sample(image: sitk.Image, reference: sitk.Image, outside: float) -> FloatArray:
     sampled = sitk.Resample(image, reference, sitk.Transform(), sitk.sitkLinear, outside, sitk.sitkFloat32)
     array: FloatArray = sitk.GetArrayFromImage(sampled)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.correction import Correction
 from MSAMLogic.errors import ModelError
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class Predictor(Protocol):
         """Return the answer to clicks ``coords`` (N, 3) in patch voxels with ``labels`` (N,) of 1 and 0.
 
         ``prompt`` (m, m, m) is the previous answer's, zeros before the first.
+        """
+
+    def correct(self, correction: Correction) -> FloatArray:
+        """Return logits (n, n, n) in the cube round a correcting click.
+
+        Asked only where ``capabilities.corrects`` says so.
         """
 
 
@@ -107,6 +114,22 @@ class TorchPredictor:
         return Answer(
             logits[0, 0].float().cpu().numpy(), next_prompt[0, 0].float().cpu().numpy(), float(iou[0, 0])
         )
+
+    def correct(self, correction: Correction) -> FloatArray:
+        """Return logits (n, n, n) of the lesion in the cube round a correcting click.
+
+        Raises:
+            ModelError: when the network has no corrector.
+        """
+        import torch
+
+        from MSAMLogic.model.corrector import CorrectionTensors
+
+        known = CorrectionTensors(
+            *(torch.from_numpy(part[None]).to(self.device) for part in correction.arrays())
+        )
+        logits: FloatArray = self._run(lambda: self.network.correct(known))[0].float().cpu().numpy()
+        return logits
 
     def classify(self, patch: FloatArray) -> FloatArray:
         """Return probabilities (K + 1, n, n, D) of background and the classes in a patch (n, n, D).

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.correction import Correction, click_depth, corrected, correction_cube, mask_share
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.intensity import Modality, guess_modality, normalise
@@ -33,6 +34,7 @@ from MSAMLogic.looks import (
     fused_mask,
     is_connected,
     joint_grid,
+    joint_logits,
     lesion_extent,
     mask_prompt,
     next_grids,
@@ -413,7 +415,7 @@ class InteractiveSession:
             look = self._better_look(image, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
-        return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
+        return self._lesion(image, clicks, self._further_looks(image, [look], clicks), hidden, hidden)
 
     def _refined(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion:
         """Return a lesion with one more click in one of its patches."""
@@ -430,8 +432,11 @@ class InteractiveSession:
             looks = [look]
             kept = hidden.read(hidden.region) & covered(look.grid, self._grid, hidden.region)
             hidden = VoxelSet.of(kept, hidden.region)
-        hidden = hidden.union(self._given_part(look.grid, click))
-        return self._lesion(clicks, self._further_looks(image, looks, clicks), hidden)
+        taken = self._given_part(look.grid, click)
+        before = lesion.voxels.union(taken.minus(lesion.hidden))
+        return self._lesion(
+            image, clicks, self._further_looks(image, looks, clicks), hidden.union(taken), before
+        )
 
     def _extended(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion | None:
         """Return a lesion that goes on as far as a click outside its patches, or None if it does not."""
@@ -443,8 +448,10 @@ class InteractiveSession:
         look = self._answer(image, grid, clicks, prompt)
         if not is_connected(look, [c.point for c in clicks if c.positive]):
             return None
-        hidden = lesion.hidden.union(self._given_part(look.grid, click))
-        return self._lesion(clicks, self._further_looks(image, [look], clicks), hidden)
+        taken = self._given_part(look.grid, click)
+        before = lesion.voxels.union(taken.minus(lesion.hidden))
+        looks = self._further_looks(image, [look], clicks)
+        return self._lesion(image, clicks, looks, lesion.hidden.union(taken), before)
 
     def _better_look(
         self, image: sitk.Image, look: Look, clicks: Sequence[Click], has_given_mask: bool
@@ -566,9 +573,46 @@ class InteractiveSession:
             "Click inside the body, or choose another volume."
         )
 
-    def _lesion(self, clicks: tuple[Click, ...], looks: Sequence[Look], hidden: VoxelSet) -> _Lesion:
-        mask, region = fused_mask(looks, self._grid, self._grid.whole)
-        return _Lesion(clicks, tuple(looks), VoxelSet.of(mask, region), hidden)
+    def _lesion(
+        self,
+        image: sitk.Image,
+        clicks: tuple[Click, ...],
+        looks: Sequence[Look],
+        hidden: VoxelSet,
+        before: VoxelSet,
+    ) -> _Lesion:
+        """Return the lesion that the looks show; ``before`` is the mask that the newest click corrects."""
+        newest = clicks[-1]
+        depth = 0.0
+        if self._predictor.capabilities.corrects and not before.empty:
+            depth = click_depth(before, self._grid, newest.point, newest.positive)
+        if depth:
+            voxels = self._corrected(image, clicks, looks, before, depth)
+        else:
+            voxels = VoxelSet.of(*fused_mask(looks, self._grid, self._grid.whole))
+        return _Lesion(clicks, tuple(looks), voxels, hidden)
+
+    def _corrected(
+        self,
+        image: sitk.Image,
+        clicks: tuple[Click, ...],
+        looks: Sequence[Look],
+        before: VoxelSet,
+        depth: float,
+    ) -> VoxelSet:
+        """Return a mask with the error corrected in which the newest click lies so many millimetres deep."""
+        cube = correction_cube(depth, self._grid, clicks[-1].point, looks[0].grid.axes)
+        correction = Correction(
+            cube,
+            extract_patch(image, cube, np.nan, antialias=True),
+            mask_share(before, self._grid, cube),
+            joint_logits(looks, cube),
+            cube.voxels(np.array([click.point for click in clicks])).astype(np.float32),
+            np.array([int(click.positive) for click in clicks], np.int64),
+            depth / cube.spacing,
+        )
+        logits = self._predictor.correct(correction)
+        return corrected(before, self._grid, cube, correction.before, logits)
 
     def _given_part(self, grid: PatchGrid, click: Click) -> VoxelSet:
         """Return the connected part of the given mask, within a patch, that a click is meant for."""

@@ -77,6 +77,12 @@ class VoxelSet:
         region = self.region.union(other.region)
         return VoxelSet.of(self.read(region) | other.read(region), region)
 
+    def minus(self, other: VoxelSet) -> VoxelSet:
+        """Return the voxels that are in this set and not in the other."""
+        if self.region.intersection(other.region).empty:
+            return self
+        return VoxelSet.of(self.read(self.region) & ~other.read(self.region), self.region)
+
 
 EMPTY = VoxelSet(NOWHERE, np.zeros((0, 0, 0), np.uint8))
 

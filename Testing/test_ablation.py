@@ -15,7 +15,7 @@ from MSAMLogic.evaluation.ablation import INGREDIENTS, without
 from MSAMLogic.model import CONFIGURATIONS, build_model
 from MSAMLogic.predictor import TorchPredictor
 
-ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=True)
+ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=True, corrects=True)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=Tr
         (["finer-look", "coarser-look"], replace(ABLE, spacings=(1.5,))),
         (["all-clicks"], replace(ABLE, all_clicks=False)),
         (["antialias"], replace(ABLE, antialias=False)),
+        (["corrector"], replace(ABLE, corrects=False)),
     ],
 )
 def test_a_session_is_told_less_and_gets_the_same_answers(ingredients: list[str], left: Capabilities) -> None:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from MSAMLogic.errors import ImageError
-from MSAMLogic.evaluation.metrics import bounding_box, dice, intersection_over_union, surface_dice
+from MSAMLogic.evaluation.metrics import dice, intersection_over_union, surface_dice
+from MSAMLogic.largest_error import bounding_box
 
 SHAPE = (4, 5, 3)
 masks = hnp.arrays(bool, SHAPE, fill=st.just(False))

@@ -85,6 +85,17 @@ def test_a_union_has_the_voxels_of_both(
 
 
 @unhurried
+@given(placed_bits(), placed_bits())
+def test_what_is_left_of_a_set_without_another(
+    a: tuple[np.ndarray, Region], b: tuple[np.ndarray, Region]
+) -> None:
+    first, second = VoxelSet.of(*a), VoxelSet.of(*b)
+    left = first.minus(second).read(Region((0, 0, 0), (SIDE,) * 3))
+    assert np.array_equal(left, plain(a) & ~plain(b))
+    assert first.minus(EMPTY) is first and first.minus(first).empty
+
+
+@unhurried
 @given(placed_bits())
 def test_nothing_added_changes_nothing(placed: tuple[np.ndarray, Region]) -> None:
     voxels = VoxelSet.of(*placed)

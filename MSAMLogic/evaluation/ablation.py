@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.correction import Correction
 from MSAMLogic.errors import ModelError
 from MSAMLogic.predictor import Answer, FloatArray, Predictor, TorchPredictor
 
@@ -24,6 +25,7 @@ DETAIL_BRANCH = "detail-branch"
 FIRST_LOOKS = "first-looks"
 ALL_CLICKS = "all-clicks"
 ANTIALIAS = "antialias"
+CORRECTOR = "corrector"
 
 INGREDIENTS: dict[str, str] = {
     FINER_LOOK: "looks at a small lesion, or into a small image, at a finer spacing than the first look's",
@@ -33,6 +35,8 @@ INGREDIENTS: dict[str, str] = {
     "steadiest; without it, at one",
     DETAIL_BRANCH: "the high-resolution branch; without it the mask decoder's answer is upsampled",
     ALL_CLICKS: "all clicks of a patch in each answer; without it the newest and the mask prompt",
+    CORRECTOR: "a further click changes the mask round it only, as a network of its own sees fit; without it "
+    "each click's answer replaces the mask",
     ANTIALIAS: "averages over the image's voxels where a patch is coarser",
 }
 
@@ -73,6 +77,8 @@ def _lessened(capabilities: Capabilities, ingredient: str) -> Capabilities:
         return replace(capabilities, first_looks=())
     if ingredient == ALL_CLICKS:
         return replace(capabilities, all_clicks=False)
+    if ingredient == CORRECTOR:
+        return replace(capabilities, corrects=False)
     return replace(capabilities, antialias=False)
 
 
@@ -125,3 +131,7 @@ class _Lessened:
     ) -> Answer:
         """See :meth:`MSAMLogic.predictor.Predictor.decode`."""
         return self._predictor.decode(features, coords, labels, prompt)
+
+    def correct(self, correction: Correction) -> FloatArray:
+        """See :meth:`MSAMLogic.predictor.Predictor.correct`."""
+        return self._predictor.correct(correction)

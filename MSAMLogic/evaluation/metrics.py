@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from scipy import spatial
 
 from MSAMLogic.errors import ImageError
-
-Mask = NDArray[np.bool_]
-Box = tuple[slice, ...]
+from MSAMLogic.largest_error import Mask, bounding_box
 
 # Distances between voxels are sums of rounded products; a surface exactly at the tolerance counts as near.
 _ROUNDING_MM = 1e-6
@@ -97,39 +95,6 @@ def surface_dice(a: Mask, b: Mask, spacing: Sequence[float], tolerance_mm: float
     near = _area_near(points_a, areas_a, points_b, tolerance_mm)
     near += _area_near(points_b, areas_b, points_a, tolerance_mm)
     return float(near / (areas_a.sum() + areas_b.sum()))
-
-
-def bounding_box(*masks: NDArray[Any]) -> Box | None:
-    """Return the smallest box that holds every voxel that is not zero in any of the masks.
-
-    Args:
-        masks: arrays (k, j, i) of one shape.
-
-    Returns:
-        One slice for each axis, or None when all masks are empty.
-    """
-    spans = [span for span in map(_spans, masks) if span is not None]
-    if not spans:
-        return None
-    return tuple(
-        slice(min(start for start, _ in axis), max(stop for _, stop in axis))
-        for axis in zip(*spans, strict=True)
-    )
-
-
-def _spans(mask: NDArray[Any]) -> list[tuple[int, int]] | None:
-    # The slowest axis first: it is contiguous in memory and leaves a slab of the volume to look at.
-    slices = _span(mask, 0)
-    if slices is None:
-        return None
-    slab = np.asarray(mask[slices[0] : slices[1]].any(axis=0))
-    return [slices, *filter(None, (_span(slab, axis) for axis in range(slab.ndim)))]
-
-
-def _span(mask: NDArray[Any], axis: int) -> tuple[int, int] | None:
-    rows = np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1)
-    filled = np.flatnonzero(rows.any(axis=1))
-    return (int(filled[0]), int(filled[-1]) + 1) if filled.size else None
 
 
 def _pair(a: NDArray[Any], b: NDArray[Any]) -> tuple[Mask, Mask]:

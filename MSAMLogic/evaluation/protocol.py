@@ -26,18 +26,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.errors import ClickError, ImageError
-from MSAMLogic.evaluation.metrics import (
-    Mask,
-    bounding_box,
-    dice,
-    intersection_over_union,
-    surface_dice,
-)
+from MSAMLogic.evaluation.metrics import dice, intersection_over_union, surface_dice
 from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.largest_error import bounding_box, largest_error
 from MSAMLogic.session import Click
 
 _NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
-_EQUALLY_DEEP_MM = 1e-6
 
 
 class Session(Protocol):
@@ -147,7 +141,7 @@ def next_click(truth: sitk.Image, prediction: sitk.Image, background_clicks: boo
         ImageError: when an image is not a scalar volume or the grids differ.
     """
     _require_same_grid(truth, prediction, "The prediction", "the lesion")
-    found = _largest_error(_array(truth), _array(prediction), truth.GetSpacing()[::-1], background_clicks)
+    found = largest_error(_array(truth), _array(prediction), truth.GetSpacing()[::-1], background_clicks)
     if found is None:
         return None
     (k, j, i), positive = found
@@ -207,47 +201,6 @@ def run_clicks(
             on_click(score, answer)
         click = next_click(lesion, answer, background_clicks)
     return ClickSeries(tuple(scores))
-
-
-def _largest_error(
-    truth: NDArray[Any], prediction: NDArray[Any], spacing: tuple[float, ...], background_clicks: bool
-) -> tuple[tuple[int, ...], bool] | None:
-    """Return the voxel (k, j, i) to click and whether it is missed lesion."""
-    box = bounding_box(truth, prediction)
-    if box is None:
-        return None
-    wanted, given = truth[box] != 0, prediction[box] != 0
-    missed = _largest_part(wanted & ~given)
-    excess = _largest_part(given & ~wanted & background_clicks)
-    positive = np.count_nonzero(missed) >= np.count_nonzero(excess)
-    part = missed if positive else excess
-    if not part.any():
-        return None
-    corner = [axis.start for axis in box]
-    voxel = tuple(int(a + b) for a, b in zip(corner, _deepest_voxel(part, spacing), strict=True))
-    return voxel, bool(positive)
-
-
-def _largest_part(error: Mask) -> Mask:
-    """Return the largest 26-connected part of ``error``, the first one of equals."""
-    labels, count = ndimage.label(error, _NEIGHBOURS_26)
-    if count <= 1:
-        return error
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    part: Mask = labels == int(sizes.argmax())
-    return part
-
-
-def _deepest_voxel(part: Mask, spacing: tuple[float, ...]) -> NDArray[np.intp]:
-    """Return the voxel (k, j, i) of ``part`` farthest from any voxel outside it."""
-    box = bounding_box(part)
-    assert box is not None  # callers ask for parts that are not empty only
-    depth = ndimage.distance_transform_edt(np.pad(part[box], 1), sampling=spacing)
-    deepest = np.argwhere(depth >= depth.max() - _EQUALLY_DEEP_MM)
-    offset = (deepest - deepest.mean(axis=0)) * np.asarray(spacing)
-    voxel = deepest[int(np.argmin((offset**2).sum(axis=1)))] - 1
-    return np.asarray(voxel + [axis.start for axis in box], np.intp)
 
 
 def _array(mask: sitk.Image) -> NDArray[Any]:

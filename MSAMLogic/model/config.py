@@ -38,6 +38,8 @@ class ModelConfig(NetworkConfig):
             as published.
         quality_width: hidden width of the head that estimates the IoU of the branch's answer; 0 leaves
             the estimate to the mask decoder, as published.
+        corrector_width: channels at full resolution of the corrector, which keeps what a correcting click
+            is not about; 0 leaves it out, as published.
         all_clicks: whether a decode sees all clicks of the patch (SAM-Med3D) or the newest (M-SAM).
         spacings: millimetres a voxel at which the network may look at an image, ascending. The
             published networks know 1.5 mm only.
@@ -65,6 +67,7 @@ class ModelConfig(NetworkConfig):
     iou_head_width: int = 256
     detail_width: int = 0
     quality_width: int = 0
+    corrector_width: int = 0
     all_clicks: bool = False
     spacings: tuple[float, ...] = (1.5,)
     first_spacing: float = 1.5
@@ -92,6 +95,8 @@ class ModelConfig(NetworkConfig):
             problems.append("the detail branch needs patch_size to be twice the mask grid")
         if self.quality_width and not self.detail_width:
             problems.append("the quality head needs the detail branch")
+        if self.corrector_width % 8:
+            problems.append("corrector_width must be a multiple of 8")
         if self.first_spacing not in self.spacings:
             problems.append("first_spacing must be one of spacings")
         if not set(self.first_looks) <= set(self.spacings):

@@ -11,6 +11,7 @@ from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 from MSAMLogic.model.checkpoints import load_published
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.corrector import CorrectionTensors, Corrector
 from MSAMLogic.model.detail_branch import DetailBranch
 from MSAMLogic.model.image_encoder import ImageEncoder
 from MSAMLogic.model.mask_decoder import MaskDecoder
@@ -65,6 +66,7 @@ class MSAM(Network):
         self.mask_decoder = MaskDecoder(config)
         self.mask_enhanced_adapter = MaskEnhancedAdapter(config) if config.mask_enhanced_adapter else None
         self.detail_branch = DetailBranch(config) if config.detail_width else None
+        self.corrector = Corrector(config.corrector_width) if config.corrector_width else None
         # Convolutions at full resolution like channels last, and were trained in bfloat16.
         self.channels_last = self.trained_in_bfloat16 = self.detail_branch is not None
         if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
@@ -85,6 +87,7 @@ class MSAM(Network):
             config.antialias,
             config.all_clicks,
             config.first_looks,
+            corrects=self.corrector is not None,
         )
 
     def encode(self, patch: Tensor) -> Tensor:
@@ -159,6 +162,13 @@ class MSAM(Network):
             return logits, logits, iou
         answer = self.segment(features, coords, labels, mask_logits)
         return answer.logits, answer.mask_logits, answer.iou
+
+    def correct(self, known: CorrectionTensors) -> Tensor:
+        """See :meth:`Network.correct`."""
+        if self.corrector is None:
+            return super().correct(known)
+        logits: Tensor = self.corrector(known)
+        return logits
 
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""

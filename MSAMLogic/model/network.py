@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
+from MSAMLogic.model.corrector import CorrectionTensors
 
 
 class Network(nn.Module, ABC):
@@ -49,6 +50,14 @@ class Network(nn.Module, ABC):
             labels: (B, N) of 1 (lesion) and 0 (background).
             mask_logits: (B, 1, m, m, m), the previous mask prompt, zeros before the first.
         """
+
+    def correct(self, known: CorrectionTensors) -> Tensor:
+        """Return logits (B, n, n, n) of the lesion in the cube round a correcting click.
+
+        Raises:
+            ModelError: when the network has no corrector.
+        """
+        raise ModelError("This model has no corrector; its answers stand for themselves.")
 
     def classify(self, patch: Tensor) -> Tensor:
         """Return probabilities (B, K + 1, n, n, D) of background and K classes, of a network that knows them.

@@ -82,6 +82,11 @@ class ProcessGroup:
         torch.distributed.broadcast(shared, src=0)
         return float(shared[0])
 
+    def wait(self) -> None:
+        """Go on once all processes are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
     def stop(self) -> None:
         """Part from the other processes, once all are here."""
         if self.size > 1 and torch.distributed.is_initialized():

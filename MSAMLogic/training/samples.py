@@ -122,12 +122,15 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
                     "target": torch.from_numpy(target[None].copy()),
                 }
 
-    def _draw(self, kind: Kind, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask | None]:
+    def draw_lesion(self, rng: np.random.Generator) -> tuple[LoadedCase, Lesion]:
+        """Return a case, its source drawn by the weights, and one of its lesions."""
         sources = list(self.by_source)
-        source = sources[rng.choice(len(sources), p=self.source_shares)]
-        cases = self.by_source[source]
+        cases = self.by_source[sources[rng.choice(len(sources), p=self.source_shares)]]
         case = cases[rng.integers(len(cases))]
-        lesion = case.lesions[rng.integers(len(case.lesions))]
+        return case, case.lesions[rng.integers(len(case.lesions))]
+
+    def _draw(self, kind: Kind, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask | None]:
+        case, lesion = self.draw_lesion(rng)
         n = self.patch_size
         if kind == "lesion":
             grid = self._grid_at(lesion, rng)

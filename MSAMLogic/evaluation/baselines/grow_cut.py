@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.evaluation.baselines.session import Seed, box_round, near, seeds_within
-from MSAMLogic.evaluation.metrics import Box, Mask
 from MSAMLogic.geometry import Index
+from MSAMLogic.largest_error import Box, Mask
 from MSAMLogic.packages import require
 
 _LESION, _BACKGROUND = 1, 2

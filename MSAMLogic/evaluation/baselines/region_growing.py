@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.evaluation.baselines.session import Seed, near
-from MSAMLogic.evaluation.metrics import Mask
+from MSAMLogic.largest_error import Mask
 
 
 class RegionGrowing:

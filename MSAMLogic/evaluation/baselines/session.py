@@ -11,8 +11,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from MSAMLogic.errors import ClickError, ImageError
-from MSAMLogic.evaluation.metrics import Box, Mask
 from MSAMLogic.geometry import ImageGrid, Index, Point
+from MSAMLogic.largest_error import Box, Mask
 from MSAMLogic.session import Click
 
 _EMPTY: Mask = np.zeros((0, 0, 0), bool)

@@ -1,0 +1,166 @@
+"""A correcting click, what is known round it, and what the mask becomes there.
+
+A reader clicks the middle of what is wrong. The click's distance to the present mask's edge therefore
+says how deep the error is, and with it how far the edge should move: the cube's spacing is a share of
+that distance, so that to a corrector every error is of the same size, a nodule's rim and half a sarcoma.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
+from MSAMLogic.voxels import BoolArray, VoxelSet
+
+CUBE_SIZE = 32
+# Cells of the cube between the click and the edge of the mask.
+_CELLS_OF_DEPTH = 2.0
+# The cube is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
+_FINEST_SHARE = 0.5
+_COARSEST_MM = 5.0
+_FAR_CELLS = 8.0  # a cell is no farther from an edge than this; most cubes hold none so far away
+_REDRAWN_CELLS = 2  # round cells that change, so that no crust of the old edge is left
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """A correcting click and what is known round it.
+
+    Attributes:
+        cube: round the click, n cells a side.
+        image: (n, n, n) scanner values, NaN beyond the image.
+        before: (n, n, n) share of each cell that the mask holds that was clicked at, 0 to 1.
+        answer: (n, n, n) logits of the network's answer to all clicks, this one included.
+        coords: (N, 3) the clicks in cells of the cube, the correcting one last; others may lie outside.
+        labels: (N,) 1 for the lesion, 0 for background.
+        depth: cells between the click and the edge of the mask.
+    """
+
+    cube: PatchGrid
+    image: NDArray[np.float32]
+    before: NDArray[np.float32]
+    answer: NDArray[np.float32]
+    coords: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    depth: float
+
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """Return image, before, distance, answer, coords, labels and depth, as a corrector takes them."""
+        distance = edge_distance(self.before)
+        depth = np.asarray(self.depth, np.float32)
+        return (self.image, self.before, distance, self.answer, self.coords, self.labels, depth)
+
+
+def edge_distance(share: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the cells (n, n, n) to the edge of a mask, positive inside, at most 8 either way."""
+    inside = share > 0.5
+    if inside.all() or not inside.any():
+        return np.full(share.shape, _FAR_CELLS if inside.any() else -_FAR_CELLS, np.float32)
+    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    return np.asarray(np.clip(distance, -_FAR_CELLS, _FAR_CELLS), np.float32)
+
+
+def click_depth(mask: VoxelSet, image: ImageGrid, point: Point, positive: bool) -> float:
+    """Return the millimetres from a click to the nearest voxel that the mask labels as the click does.
+
+    0 when the click only confirms the mask. What lies beyond the image is background.
+
+    Args:
+        mask: the mask that was clicked at, not empty.
+        image: its grid.
+        point: LPS millimetres of the click.
+        positive: whether the click is for the lesion.
+    """
+    centre = np.asarray(image.nearest(point))
+    spacing = np.asarray(image.spacing)
+    to_world = np.asarray(image.direction).reshape(3, 3) * spacing
+    reach = 4.0 * float(spacing.max())
+    while True:
+        steps = np.ceil(reach / spacing).astype(int)
+        low, high = (tuple(int(v) for v in corner) for corner in (centre - steps, centre + steps + 1))
+        alike = mask.read(Region((low[0], low[1], low[2]), (high[0], high[1], high[2]))) == positive
+        if alike.any():
+            offsets = (np.argwhere(alike)[:, ::-1] - steps) @ to_world.T
+            nearest = float(np.sqrt((offsets**2).sum(axis=1).min()))
+            if nearest <= reach:
+                return nearest
+        reach *= 2
+
+
+def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:
+    """Return the cube round a click that lies so many millimetres deep in an error."""
+    spacing = float(np.clip(depth / _CELLS_OF_DEPTH, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
+    return PatchGrid(point, spacing, CUBE_SIZE, axes)
+
+
+def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.float32]:
+    """Return the share (n, n, n) of each cell that a mask holds; it costs what the mask in the cube costs."""
+    region = image.region_of(cube).intersection(mask.region)
+    if region.empty:
+        return np.zeros((cube.size,) * 3, np.float32)
+    # One voxel more on each side, so that the mask fades out rather than ends with its box.
+    (i, j, k), (x, y, z) = region.start, region.stop
+    region = Region((i - 1, j - 1, k - 1), (x + 1, y + 1, z + 1))
+    return extract_patch(image.image(mask.read(region).astype(np.uint8), region), cube, antialias=True)
+
+
+def corrected(
+    mask: VoxelSet,
+    image: ImageGrid,
+    cube: PatchGrid,
+    before: NDArray[np.float32],
+    logits: NDArray[np.float32],
+) -> VoxelSet:
+    """Return a mask that is what the logits say where they change it, and what it was elsewhere.
+
+    Away from what changes the mask stays to the voxel, within the cube too: cells may be larger than voxels,
+    and an edge that nobody complained of must not be drawn anew at their resolution.
+
+    Args:
+        mask: the mask that was clicked at.
+        image: its grid.
+        cube: the cube round the click.
+        before: (n, n, n) what the cube showed of the mask, see :func:`mask_share`.
+        logits: (n, n, n) in the cube.
+    """
+    differs = (logits > 0) != (before > 0.5)
+    near = ndimage.binary_dilation(differs, np.ones((3, 3, 3)), iterations=_REDRAWN_CELLS)
+    within = _region_of_cells(near, cube, image)
+    if within.empty:
+        return mask
+    reference = image.reference(within)
+
+    def sampled(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        placed = sitk.Resample(
+            cube.image(values), reference, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32
+        )
+        found: NDArray[np.float32] = sitk.GetArrayFromImage(placed)
+        return found
+
+    changes = sampled(near.astype(np.float32)) > 0.5
+    region = within.union(mask.region)
+    voxels = mask.read(region)
+    k, j, i = (
+        slice(a - c, b - c)
+        for a, b, c in zip(reversed(within.start), reversed(within.stop), reversed(region.start), strict=True)
+    )
+    inner: BoolArray = voxels[k, j, i]
+    voxels[k, j, i] = np.where(changes, sampled(logits) > 0, inner)
+    return VoxelSet.of(voxels, region)
+
+
+def _region_of_cells(cells: BoolArray, cube: PatchGrid, image: ImageGrid) -> Region:
+    """Return the box of the image's voxels that some cells, and their neighbours, can touch."""
+    chosen = np.argwhere(cells)
+    if not len(chosen):
+        return Region((0, 0, 0), (0, 0, 0))
+    corners = np.array(np.meshgrid(*zip(chosen.min(axis=0) - 1, chosen.max(axis=0) + 1, strict=True)))
+    indices = np.array([image.index(tuple(p)) for p in cube.world(corners.reshape(3, -1).T.astype(float))])
+    i, j, k = (int(v) for v in np.floor(indices.min(axis=0)))
+    x, y, z = (int(v) for v in np.ceil(indices.max(axis=0)) + 1)
+    return Region((i, j, k), (x, y, z)).intersection(image.whole)

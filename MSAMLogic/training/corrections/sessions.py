@@ -1,0 +1,205 @@
+"""Sessions to learn corrections from: lesions of scans and made-up ones, clicked as a reader clicks.
+
+A corrector meets masks that it made itself, those that the network made, and those that a reader was given.
+So while sessions are recorded the mask goes on in different ways: as the network says, as it says where the
+click asks for it, or as the corrector of the network itself says, where that has learned already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from MSAMLogic.correction import Correction
+from MSAMLogic.errors import ImageError
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, extract_patch
+from MSAMLogic.largest_error import largest_error, largest_part
+from MSAMLogic.predictor import Answer, FloatArray, Predictor
+from MSAMLogic.session import InteractiveSession
+from MSAMLogic.training.corrections.record import as_record
+from MSAMLogic.training.samples import PatchSamples
+
+Mask = NDArray[np.bool_]
+Manner = Callable[[Correction], FloatArray]
+
+_SLOPPY = 0.3  # share of the sessions whose reader clicks beside the middle of an error
+_MADE_SPACING = (0.6, 2.5)  # millimetres between voxels of a made-up scan
+_CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
+
+
+class RecordedSessions(Dataset[list[NDArray[np.void]]]):
+    """Sessions by number: each is the list of its correcting clicks, see :mod:`record`.
+
+    Args:
+        predictor: the network that answers.
+        samples: where lesions come from; its cases are the scans.
+        seed: of the whole sequence.
+        count: how many sessions there are.
+        clicks: most clicks a session.
+        drawn: share of the sessions on lesions that a reader drew, on the whole scan; the others are on
+            made-up lesions, and coherent regions, of a small one.
+        own: share of the sessions in which the network's own corrector corrects.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        samples: PatchSamples,
+        seed: int,
+        count: int,
+        clicks: int,
+        drawn: float,
+        own: float,
+    ) -> None:
+        self.predictor, self.samples = predictor, samples
+        self.seed, self.count, self.clicks = seed, count, clicks
+        self.drawn, self.own = drawn, own
+
+    def __len__(self) -> int:
+        """Return the number of sessions."""
+        return self.count
+
+    def __getitem__(self, number: int) -> list[NDArray[np.void]]:
+        """Return the records of session ``number``; none when there was nothing to correct."""
+        rng = np.random.default_rng((self.seed, 3, number))
+        image, truth = self._scan(rng) if rng.random() < self.drawn else self._made_up(number, rng)
+        manners: list[Manner] = [_as_answered, _as_asked, _as_asked_nearby, _where_clicked]
+        manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
+        try:
+            return record_session(self.predictor, image, truth, self.clicks, manner, rng)
+        except ImageError:  # nothing but one value round the click: no reader would click there
+            return []
+
+    def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Mask]:
+        case, lesion = self.samples.draw_lesion(rng)
+        return case.image, sitk.GetArrayViewFromImage(case.components) == lesion.label
+
+    def _made_up(self, number: int, rng: np.random.Generator) -> tuple[sitk.Image, Mask]:
+        """Return a small scan that one sample of a patch makes, some with thick slices."""
+        sample = self.samples[number]
+        spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
+        step = int(rng.choice([1, 1, 2, 3]))
+        image = sitk.GetImageFromArray(_CONTRAST * sample["patch"][0].numpy()[::step])
+        image.SetSpacing((spacing, spacing, spacing * step))
+        return image, largest_part(sample["target"][0].numpy()[::step])
+
+
+def record_session(
+    predictor: Predictor,
+    image: sitk.Image,
+    truth: Mask,
+    clicks: int,
+    manner: Manner,
+    rng: np.random.Generator,
+) -> list[NDArray[np.void]]:
+    """Click at the largest error again and again, and return what each correcting click met.
+
+    Args:
+        predictor: the network that answers.
+        image: the scan.
+        truth: (k, j, i) the lesion on the scan's grid.
+        clicks: most clicks.
+        manner: what the mask becomes in the cube round a click.
+        rng: source of chance.
+
+    Raises:
+        ImageError: when the scan is of one value.
+    """
+    observer = _Observer(predictor, manner)
+    session = InteractiveSession(observer)
+    session.set_image(image, "MR")
+    grid = ImageGrid.of(image)
+    spacing = image.GetSpacing()[::-1]
+    sloppy = rng.random() < _SLOPPY
+    answer = np.zeros_like(truth)
+    records: list[NDArray[np.void]] = []
+    for _ in range(clicks):
+        error = largest_error(truth, answer, spacing)
+        if error is None:
+            break
+        voxel, positive = error
+        if sloppy:
+            moved = np.rint(voxel + rng.normal(0, 0.7, 3)).astype(int)
+            moved = np.clip(moved, 0, np.array(truth.shape) - 1)
+            if truth[tuple(moved)] == positive and answer[tuple(moved)] != positive:
+                voxel = tuple(int(v) for v in moved)
+        observer.seen = None
+        session.click(grid.point(np.array(voxel[::-1])), positive)
+        if observer.seen is not None:
+            records.append(as_record(observer.seen, _share(truth, grid, observer.seen.cube)))
+        answer = sitk.GetArrayFromImage(session.mask) != 0
+    return records
+
+
+class _Observer:
+    """A predictor that notes what it is asked to correct, and corrects in a manner that is not its own."""
+
+    def __init__(self, predictor: Predictor, manner: Manner) -> None:
+        self._predictor, self._manner = predictor, manner
+        self.capabilities = replace(predictor.capabilities, corrects=True)
+        self.seen: Correction | None = None
+
+    def encode(self, patch: FloatArray) -> Any:
+        return self._predictor.encode(patch)
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        return self._predictor.decode(features, coords, labels, prompt)
+
+    def correct(self, correction: Correction) -> FloatArray:
+        self.seen = correction
+        return self._manner(correction)
+
+
+def _share(truth: Mask, grid: ImageGrid, cube: PatchGrid) -> FloatArray:
+    """Return the share of each cell that is lesion."""
+    region = grid.region_of(cube)
+    if region.empty:
+        return np.zeros((cube.size,) * 3, np.float32)
+    box = tuple(slice(a, b) for a, b in zip(reversed(region.start), reversed(region.stop), strict=True))
+    cut = grid.image(truth[box].astype(np.uint8), Region(region.start, region.stop))
+    return extract_patch(cut, cube, antialias=True)
+
+
+def _as_answered(correction: Correction) -> FloatArray:
+    """Take the network's answer over."""
+    return correction.answer
+
+
+def _as_asked(correction: Correction) -> FloatArray:
+    """Let a lesion click only add and a background click only take away."""
+    before = 2 * correction.before - 1
+    limit = np.maximum if correction.labels[-1] else np.minimum
+    return np.asarray(limit(correction.answer, before), np.float32)
+
+
+def _as_asked_nearby(correction: Correction) -> FloatArray:
+    """The same, and only up to four times as far as the error is deep; the click itself is obeyed."""
+    distance = _from_click(correction)
+    changed = np.where(distance < 4 * correction.depth, _as_asked(correction), 2 * correction.before - 1)
+    return _obeying(changed, correction, 1.0)
+
+
+def _where_clicked(correction: Correction) -> FloatArray:
+    """Change what lies closer to the click than the mask's edge, and little more."""
+    return _obeying(2 * correction.before - 1, correction, 1.3)
+
+
+def _obeying(logits: NDArray[np.floating], correction: Correction, depths: float) -> FloatArray:
+    sign = 1.0 if correction.labels[-1] else -1.0
+    near = _from_click(correction) < depths * correction.depth
+    return np.where(near, np.float32(sign), logits).astype(np.float32)
+
+
+def _from_click(correction: Correction) -> NDArray[np.floating]:
+    """Return the distance (n, n, n) of each cell from the click, in cells."""
+    along = (np.arange(correction.image.shape[0]) - (correction.image.shape[0] - 1) / 2) ** 2
+    squared = along[:, None, None] + along[None, :, None] + along[None, None, :]
+    return np.asarray(np.sqrt(squared))

@@ -1,0 +1,182 @@
+"""What a correcting click changes: its depth, its cube, and the mask; needs no torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from images import oblique
+
+from MSAMLogic.correction import (
+    CUBE_SIZE,
+    click_depth,
+    corrected,
+    correction_cube,
+    edge_distance,
+    mask_share,
+)
+from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid, Region
+from MSAMLogic.voxels import EMPTY, VoxelSet
+
+GRID = ImageGrid((40, 44, 36), (5.0, -7.0, 3.0), (1.0, 1.5, 2.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
+
+
+def box(grid: ImageGrid, start: tuple[int, int, int], stop: tuple[int, int, int]) -> VoxelSet:
+    region = Region(start, stop)
+    return VoxelSet.of(np.ones(tuple(reversed(region.size)), bool), region)
+
+
+def voxels(mask: VoxelSet, grid: ImageGrid) -> np.ndarray:
+    return mask.read(grid.whole)
+
+
+def centre_of(grid: ImageGrid, index: tuple[int, int, int]) -> tuple[float, float, float]:
+    return grid.point(np.array(index))
+
+
+def redrawn(mask: VoxelSet, grid: ImageGrid, cube: PatchGrid, logits: np.ndarray) -> VoxelSet:
+    return corrected(mask, grid, cube, mask_share(mask, grid, cube), logits)
+
+
+def test_depth_is_the_distance_to_the_nearest_voxel_that_agrees_in_millimetres() -> None:
+    mask = box(GRID, (10, 10, 10), (20, 20, 20))
+    assert click_depth(mask, GRID, centre_of(GRID, (23, 15, 15)), True) == pytest.approx(4.0)
+    assert click_depth(mask, GRID, centre_of(GRID, (15, 23, 15)), True) == pytest.approx(6.0)
+    assert click_depth(mask, GRID, centre_of(GRID, (15, 15, 23)), True) == pytest.approx(8.0)
+    assert click_depth(mask, GRID, centre_of(GRID, (12, 15, 15)), False) == pytest.approx(3.0)
+
+
+def test_a_click_that_confirms_the_mask_has_no_depth() -> None:
+    mask = box(GRID, (10, 10, 10), (20, 20, 20))
+    assert click_depth(mask, GRID, centre_of(GRID, (15, 15, 15)), True) == 0
+    assert click_depth(mask, GRID, centre_of(GRID, (30, 15, 15)), False) == 0
+
+
+def test_depth_of_a_click_far_from_the_mask_is_found_too() -> None:
+    mask = box(GRID, (0, 0, 0), (1, 1, 1))
+    point = centre_of(GRID, (39, 43, 35))
+    expected = np.linalg.norm(np.array([39, 43, 35]) * np.array(GRID.spacing))
+    assert click_depth(mask, GRID, point, True) == pytest.approx(expected)
+
+
+def test_beyond_the_image_is_background() -> None:
+    everything = box(GRID, (0, 0, 0), GRID.size)
+    assert click_depth(everything, GRID, centre_of(GRID, (1, 20, 18)), False) == pytest.approx(2.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.integers(0, 19)] * 3),
+    st.tuples(*[st.integers(1, 8)] * 3),
+    st.tuples(*[st.integers(0, 19)] * 3),
+    st.booleans(),
+)
+def test_depth_agrees_with_the_nearest_of_all_voxels(
+    start: tuple[int, int, int], size: tuple[int, int, int], click: tuple[int, int, int], positive: bool
+) -> None:
+    grid = ImageGrid((20, 20, 20), (0.0, 0.0, 0.0), (0.7, 1.1, 2.9), GRID.direction)
+    stop = tuple(min(20, a + b) for a, b in zip(start, size, strict=True))
+    mask = box(grid, start, (stop[0], stop[1], stop[2]))
+    alike = np.argwhere(np.pad(voxels(mask, grid), 12) == positive)[:, ::-1] - 12
+    expected = np.sqrt((((alike - click) * np.array(grid.spacing)) ** 2).sum(axis=1).min())
+    assert click_depth(mask, grid, centre_of(grid, click), positive) == pytest.approx(expected)
+
+
+def test_cube_lies_round_the_click_and_shows_each_depth_alike() -> None:
+    shallow, deep = (correction_cube(depth, GRID, (8.0, 9.0, 10.0), RAS_AXES) for depth in (2.0, 6.0))
+    assert shallow.centre == deep.centre == (8.0, 9.0, 10.0)
+    assert deep.spacing == pytest.approx(3 * shallow.spacing)
+    assert shallow.size == CUBE_SIZE
+
+
+def test_cube_is_neither_much_finer_than_the_voxels_nor_as_coarse_as_a_body() -> None:
+    assert correction_cube(0.01, GRID, (0.0, 0.0, 0.0), RAS_AXES).spacing == pytest.approx(0.5)
+    assert correction_cube(500.0, GRID, (0.0, 0.0, 0.0), RAS_AXES).spacing == pytest.approx(5.0)
+
+
+def test_edge_distance_is_positive_inside_and_has_an_end() -> None:
+    share = np.zeros((32, 32, 32))
+    share[8:, :, :] = 1
+    distance = edge_distance(share)
+    assert distance[8, 0, 0] == 1 and distance[7, 0, 0] == -1
+    assert distance[31, 0, 0] == 8 and distance[0, 5, 5] == -8
+    assert (edge_distance(np.zeros((4, 4, 4))) == -8).all()
+    assert (edge_distance(np.ones((4, 4, 4))) == 8).all()
+
+
+@pytest.mark.parametrize("direction", [GRID.direction, oblique()])
+def test_share_of_a_mask_keeps_its_volume(direction: tuple[float, ...]) -> None:
+    grid = ImageGrid(GRID.size, GRID.origin, GRID.spacing, direction)
+    mask = box(grid, (12, 14, 10), (22, 24, 18))
+    cube = PatchGrid(centre_of(grid, (17, 19, 14)), 1.0, CUBE_SIZE)
+    volume_mm3 = 10 * 10 * 8 * float(np.prod(grid.spacing))
+    assert mask_share(mask, grid, cube).sum() == pytest.approx(volume_mm3, rel=0.02)
+
+
+def test_share_is_nothing_where_the_mask_is_not() -> None:
+    cube = PatchGrid(centre_of(GRID, (30, 30, 30)), 0.5, CUBE_SIZE)
+    assert not mask_share(box(GRID, (0, 0, 0), (3, 3, 3)), GRID, cube).any()
+    assert not mask_share(EMPTY, GRID, cube).any()
+
+
+@pytest.mark.parametrize("direction", [GRID.direction, oblique()])
+def test_correction_changes_the_cube_alone(direction: tuple[float, ...]) -> None:
+    grid = ImageGrid(GRID.size, GRID.origin, GRID.spacing, direction)
+    mask = box(grid, (4, 4, 4), (36, 40, 32))
+    cube = PatchGrid(centre_of(grid, (20, 20, 18)), 0.5, CUBE_SIZE)
+    after = voxels(redrawn(mask, grid, cube, np.full((CUBE_SIZE,) * 3, -1, np.float32)), grid)
+    before = voxels(mask, grid)
+    region = grid.region_of(cube)
+    (i, j, k), (x, y, z) = region.start, region.stop
+    outside = np.ones(before.shape, bool)
+    outside[k:z, j:y, i:x] = False
+    assert (after[outside] == before[outside]).all()
+    assert not after[18, 20, 20]
+    removed = float((before & ~after).sum() * np.prod(grid.spacing))
+    assert removed == pytest.approx((cube.extent - cube.spacing) ** 3, rel=0.2)
+
+
+def test_correction_draws_what_the_logits_say() -> None:
+    cube = PatchGrid(centre_of(GRID, (20, 20, 18)), 1.0, CUBE_SIZE)
+    radius = np.linalg.norm(np.stack(np.indices((CUBE_SIZE,) * 3)) - (CUBE_SIZE - 1) / 2, axis=0)
+    ball = redrawn(box(GRID, (0, 0, 0), (2, 2, 2)), GRID, cube, (8 - radius).astype(np.float32))
+    mask = voxels(ball, GRID)
+    assert mask[:2, :2, :2].all()  # beyond the cube's ball, and beyond the cube
+    assert (mask.sum() - 8) * np.prod(GRID.spacing) == pytest.approx(4 / 3 * np.pi * 8**3, rel=0.05)
+
+
+def test_correction_may_take_the_whole_mask_away() -> None:
+    cube = PatchGrid(centre_of(GRID, (20, 20, 18)), 1.0, CUBE_SIZE)
+    mask = box(GRID, (18, 18, 17), (22, 22, 20))
+    assert redrawn(mask, GRID, cube, np.full((CUBE_SIZE,) * 3, -1, np.float32)).empty
+
+
+def test_correction_in_a_corner_of_the_image_stays_within_it() -> None:
+    cube = PatchGrid(centre_of(GRID, (0, 0, 0)), 1.0, CUBE_SIZE)
+    after = redrawn(box(GRID, (0, 0, 0), (2, 2, 2)), GRID, cube, np.ones((CUBE_SIZE,) * 3, np.float32))
+    assert after.region.intersection(GRID.whole) == after.region
+    assert voxels(after, GRID)[:5, :5, :5].all()
+
+
+def test_an_edge_that_the_logits_leave_alone_stays_to_the_voxel() -> None:
+    grid = ImageGrid((60, 60, 60), (0.0, 0.0, 0.0), (0.7, 0.7, 0.7), oblique())
+    rng = np.random.default_rng(0)
+    mask = VoxelSet.of(rng.random((20, 20, 20)) < 0.7, Region((20, 20, 20), (40, 40, 40)))
+    cube = PatchGrid(centre_of(grid, (30, 30, 30)), 2.5, CUBE_SIZE)  # cells far larger than voxels
+    share = mask_share(mask, grid, cube)
+    assert (voxels(redrawn(mask, grid, cube, share - 0.5), grid) == voxels(mask, grid)).all()
+
+
+def test_no_crust_of_the_old_edge_is_left() -> None:
+    grid = ImageGrid((60, 60, 60), (0.0, 0.0, 0.0), (0.7, 0.7, 0.7), oblique())
+    mask = box(grid, (10, 10, 10), (50, 50, 50))
+    cube = PatchGrid(centre_of(grid, (30, 30, 30)), 2.5, CUBE_SIZE)  # cells far larger than voxels
+    taken = mask_share(mask, grid, cube) - 0.5
+    taken[: CUBE_SIZE // 2] = -1
+    after, before = voxels(redrawn(mask, grid, cube, taken), grid), voxels(mask, grid)
+    index = np.argwhere(before)[:, ::-1]
+    along = cube.voxels(np.array([grid.point(i) for i in index]))[:, 0]
+    kept = after[before]
+    assert not kept[along < CUBE_SIZE / 2 - 1].any()
+    assert kept[along > CUBE_SIZE / 2 + 3].all()

@@ -1,0 +1,226 @@
+"""A session whose network corrects: a further click changes what it is about, and nothing else; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from images import AXIAL, LEFT_HANDED, balls, middle, oblique, volume
+from numpy.typing import NDArray
+from predictors import ThresholdPredictor
+
+from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.correction import Correction
+from MSAMLogic.session import Click, InteractiveSession
+
+FloatArray = NDArray[np.float32]
+Point = tuple[float, float, float]
+RADIUS = 8.0
+
+
+class CorrectingPredictor(ThresholdPredictor):
+    """Answers as a threshold does, and corrects by a rule of the test."""
+
+    def __init__(self, rule: Callable[[Correction], FloatArray], capabilities: Capabilities | None = None):
+        super().__init__(capabilities or Capabilities(32, 16, (1.5,), 1.5, all_clicks=True, corrects=True))
+        self.rule = rule
+        self.corrections: list[Correction] = []
+
+    def correct(self, correction: Correction) -> FloatArray:
+        self.corrections.append(correction)
+        return self.rule(correction)
+
+
+def nothing(correction: Correction) -> FloatArray:
+    return np.full(correction.image.shape, -5, np.float32)
+
+
+def as_before(correction: Correction) -> FloatArray:
+    return (2 * correction.before - 1).astype(np.float32)
+
+
+def ball(correction: Correction, cells: float = 4.0) -> FloatArray:
+    """Obey the click within so many cells of it."""
+    n = correction.image.shape[0]
+    offset = np.stack(np.indices((n, n, n))) - (n - 1) / 2
+    near = np.linalg.norm(offset, axis=0) < cells
+    sign = 5.0 if correction.labels[-1] else -5.0
+    return np.where(near, sign, as_before(correction)).astype(np.float32)
+
+
+def started(
+    rule: Callable[[Correction], FloatArray], direction: tuple[float, ...] = AXIAL
+) -> tuple[InteractiveSession, CorrectingPredictor, Point]:
+    centre = middle(balls(direction=direction))
+    predictor = CorrectingPredictor(rule)
+    session = InteractiveSession(predictor)
+    session.set_image(balls(centres=[centre], radius=RADIUS, direction=direction))
+    session.click(centre)
+    return session, predictor, centre
+
+
+def beside(centre: Point, millimetres: float) -> Point:
+    return (centre[0] + millimetres, centre[1], centre[2])
+
+
+def array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image).astype(bool)
+
+
+def distances(image: sitk.Image, point: Point) -> np.ndarray:
+    """Return the distance (k, j, i) of each voxel from a point."""
+    k, j, i = np.indices(tuple(reversed(image.GetSize())))
+    matrix = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+    world = np.stack((i, j, k), axis=-1) @ matrix.T + np.asarray(image.GetOrigin())
+    return np.linalg.norm(world - np.asarray(point), axis=-1)
+
+
+def test_the_first_click_is_answered_by_the_network_alone() -> None:
+    session, predictor, _ = started(nothing)
+    assert not predictor.corrections
+    assert array(session.mask).any()
+
+
+@pytest.mark.parametrize("direction", [AXIAL, LEFT_HANDED, oblique()])
+def test_a_further_click_changes_the_mask_round_it_and_nothing_else(direction: tuple[float, ...]) -> None:
+    session, predictor, centre = started(ball, direction)
+    before = array(session.mask)
+    click = beside(centre, 5.0)
+    # The network's own answer takes a ball of 6 mm away; the corrector one of 4 cells.
+    session.click(click, positive=False)
+    after = array(session.mask)
+    (correction,) = predictor.corrections
+    reach = 4 * correction.cube.spacing
+    away = distances(session.mask, click)
+    assert not after[away < reach - correction.cube.spacing].any()
+    assert (after == before)[away > reach + 4 * correction.cube.spacing].all()
+
+
+def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
+    session, predictor, centre = started(as_before)
+    click = beside(centre, 6.0)
+    session.click(click, positive=False)
+    (correction,) = predictor.corrections
+    n = correction.image.shape[0]
+    assert correction.cube.centre == pytest.approx(click)
+    assert correction.coords[-1] == pytest.approx((n - 1) / 2)
+    assert correction.labels.tolist() == [1, 0]
+    offset = correction.cube.voxels(np.array(centre))
+    assert correction.coords[0] == pytest.approx(offset, abs=1e-3)
+    # The click lies two millimetres within a ball of eight.
+    assert correction.depth * correction.cube.spacing == pytest.approx(2.0, abs=1.1)
+    inside = correction.before > 0.5
+    assert inside[tuple(np.rint(offset).astype(int).clip(0, n - 1))] or offset.min() < 0
+    assert (correction.answer[n // 2, n // 2, n // 2] < 0) and inside[n // 2, n // 2, n // 2]
+    bright = correction.image > 50
+    assert (bright == inside)[~np.isnan(correction.image)].mean() > 0.9
+
+
+def test_beyond_the_image_the_correction_knows_nothing() -> None:
+    session, predictor, _ = started(as_before)
+    corner = session.mask.TransformIndexToPhysicalPoint((2, 2, 2))
+    session.set_mask(sitk.Paste(session.mask, session.mask[0:6, 0:6, 0:6] + 1, (6, 6, 6)))
+    session.click(corner, positive=False)
+    (correction,) = predictor.corrections
+    assert np.isnan(correction.image).any() and not np.isnan(correction.image).all()
+    assert not correction.before[np.isnan(correction.image)].astype(bool).all()
+
+
+def test_a_click_that_confirms_the_mask_is_answered_by_the_network() -> None:
+    session, predictor, centre = started(nothing)
+    session.click(beside(centre, 2.0))
+    assert not predictor.corrections
+    assert array(session.mask).any()
+
+
+def test_clicks_build_on_what_was_corrected() -> None:
+    session, predictor, centre = started(ball)
+    session.click(beside(centre, 5.0), positive=False)
+    first = array(session.mask)
+    session.click(beside(centre, -5.0), positive=False)
+    second = array(session.mask)
+    taken, added = (first & ~second).sum(), (second & ~first).sum()
+    assert taken > 100 and added < 0.03 * first.sum()
+    # What the first correction took away is no longer there when the second comes.
+    cell = np.rint(predictor.corrections[1].cube.voxels(np.array(beside(centre, 5.0)))).astype(int)
+    if (cell >= 0).all() and (cell < 32).all():
+        assert predictor.corrections[1].before[tuple(cell)] < 0.5
+
+
+def test_undo_and_redo_go_through_corrections() -> None:
+    session, _, centre = started(ball)
+    before = array(session.mask)
+    session.click(beside(centre, 5.0), positive=False)
+    after = array(session.mask)
+    session.undo()
+    assert (array(session.mask) == before).all()
+    session.redo()
+    assert (array(session.mask) == after).all()
+
+
+def test_replacing_all_clicks_gives_what_the_clicks_gave() -> None:
+    session, _, centre = started(ball)
+    session.click(beside(centre, 5.0), positive=False)
+    session.click(beside(centre, -5.0), positive=False)
+    wanted = array(session.mask)
+    clicks = list(session.clicks)
+    session.reset()
+    session.set_clicks(clicks)
+    assert (array(session.mask) == wanted).all()
+    session.set_clicks([*clicks[:1], Click(beside(centre, -5.0), False)])
+    assert array(session.mask).sum() > wanted.sum()
+
+
+def test_a_given_mask_is_corrected_where_it_is_clicked() -> None:
+    session, predictor, centre = started(ball)
+    given = session.mask
+    session.set_mask(given)
+    click = beside(centre, 5.0)
+    session.click(click, positive=False)
+    after, before = array(session.mask), array(given)
+    (correction,) = predictor.corrections
+    reach = 4 * correction.cube.spacing
+    away = distances(given, click)
+    assert (after == before)[away > reach + 4 * correction.cube.spacing].all()
+    assert not after[away < reach - correction.cube.spacing].any()
+
+
+def test_a_correction_may_leave_nothing_and_another_click_starts_anew() -> None:
+    session, _, centre = started(nothing)
+    session.click(beside(centre, 5.0), positive=False)
+    assert volume(session.mask) < 1500
+    session.click(centre)
+    assert array(session.mask).any()
+
+
+def test_a_corrector_that_fails_leaves_the_session_as_it_was() -> None:
+    def fails(correction: Correction) -> FloatArray:
+        raise RuntimeError("no memory")
+
+    session, _, centre = started(fails)
+    before, clicks = array(session.mask), session.clicks
+    with pytest.raises(RuntimeError):
+        session.click(beside(centre, 5.0), positive=False)
+    assert session.clicks == clicks
+    assert (array(session.mask) == before).all()
+
+
+def test_the_changed_sub_region_holds_every_change() -> None:
+    session, _, centre = started(ball)
+    before = session.mask
+    part = session.click(beside(centre, 5.0), positive=False)
+    start = before.TransformPhysicalPointToIndex(part.GetOrigin())
+    pasted = sitk.Paste(before, part, part.GetSize(), (0, 0, 0), start)
+    assert (array(pasted) == array(session.mask)).all()
+
+
+def test_a_network_that_does_not_correct_is_not_asked() -> None:
+    centre = middle(balls())
+    predictor = CorrectingPredictor(nothing, Capabilities(32, 16, (1.5,), 1.5, all_clicks=True))
+    session = InteractiveSession(predictor)
+    session.set_image(balls(centres=[centre], radius=RADIUS))
+    session.click(centre)
+    session.click(beside(centre, 5.0), positive=False)
+    assert not predictor.corrections

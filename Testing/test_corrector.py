@@ -1,0 +1,409 @@
+"""The corrector: what it sees, how it is recorded for and taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from images import AXIAL, LEFT_HANDED
+from predictors import ThresholdPredictor
+from test_model import TINY, randomised
+from test_training import HEADER, write_case
+from typer.testing import CliRunner
+
+from MSAMLogic.cli import app
+from MSAMLogic.correction import CUBE_SIZE, Correction
+from MSAMLogic.errors import ModelError, TrainingError
+from MSAMLogic.geometry import PatchGrid
+from MSAMLogic.loading import read_network
+from MSAMLogic.model import MSAM, build_model
+from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.model.corrector import CorrectionTensors, Corrector, correction_channels
+from MSAMLogic.predictor import TorchPredictor
+from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.corrections.losses import correction_figures
+from MSAMLogic.training.corrections.record import MOST_CLICKS, as_record, map_records, write_records
+from MSAMLogic.training.corrections.samples import CorrectionSamples
+from MSAMLogic.training.corrections.sessions import RecordedSessions
+from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun, teaches_corrector
+from MSAMLogic.training.loaded_case import LoadedCase
+from MSAMLogic.training.samples import PatchSamples
+
+N = CUBE_SIZE
+CORRECTING = replace(TINY, corrector_width=8)
+
+
+def correction(seed: int = 0, clicks: int = 3) -> Correction:
+    """Return a correction of a bright ball of which the mask holds one half."""
+    rng = np.random.default_rng(seed)
+    offset = np.stack(np.indices((N, N, N))) - (N - 1) / 2
+    ball = np.linalg.norm(offset, axis=0) < 9
+    image = np.where(ball, 300.0, 100.0) + rng.normal(0, 10, ball.shape)
+    image[:, :, :3] = np.nan
+    before = (ball & (offset[0] < 0)).astype(np.float32)
+    answer = np.where(ball, 2.0, -2.0) + rng.normal(0, 0.5, ball.shape)
+    coords = np.concatenate((rng.uniform(0, N, (clicks - 1, 3)), np.full((1, 3), (N - 1) / 2)))
+    labels = np.array([*rng.integers(0, 2, clicks - 1), 1])
+    cube = PatchGrid((0.0, 0.0, 0.0), 1.0, N)
+    return Correction(
+        cube,
+        image.astype(np.float32),
+        before,
+        answer.astype(np.float32),
+        coords.astype(np.float32),
+        labels,
+        2.0,
+    )
+
+
+def truth_of(made: Correction) -> np.ndarray:
+    return (np.nan_to_num(made.image, nan=100.0) > 200).astype(np.float32)
+
+
+def tensors(made: Correction) -> CorrectionTensors:
+    return CorrectionTensors(*(torch.from_numpy(part[None]) for part in made.arrays()))
+
+
+# What it sees
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 500.0), (0.02, -1.0), (7.0, 0.0)])
+def test_brightness_is_relative(scale: float, offset: float) -> None:
+    known = tensors(correction())
+    other = known._replace(image=known.image * scale + offset)
+    assert torch.allclose(correction_channels(known), correction_channels(other), atol=0.02)
+
+
+def test_what_lies_beyond_the_image_is_finite_and_marked() -> None:
+    channels = correction_channels(tensors(correction()))
+    assert channels.isfinite().all()
+    beyond = channels[0, 11]
+    assert (beyond[:, :, :3] == 1).all() and not beyond[:, :, 3:].any()
+    nowhere = tensors(correction())._replace(image=torch.full((1, N, N, N), float("nan")))
+    assert correction_channels(nowhere).isfinite().all()
+
+
+def test_absent_clicks_leave_no_trace() -> None:
+    known = tensors(correction(clicks=2))
+    padded = known._replace(
+        coords=torch.cat((torch.full((1, 2, 3), 10.0), known.coords), dim=1),
+        labels=torch.cat((torch.full((1, 2), -1), known.labels), dim=1),
+    )
+    assert torch.equal(correction_channels(known), correction_channels(padded))
+
+
+def test_a_lesion_click_and_a_background_click_look_different() -> None:
+    known = tensors(correction())
+    labels = known.labels.clone()
+    labels[:, -1] = 0
+    assert not torch.equal(correction_channels(known), correction_channels(known._replace(labels=labels)))
+
+
+def test_an_untrained_corrector_blends_the_answer_and_the_mask_before() -> None:
+    made = correction()
+    torch.manual_seed(0)
+    corrector = Corrector(8)
+    torch.nn.init.zeros_(corrector.head.weight)
+    torch.nn.init.zeros_(corrector.head.bias)
+    logits = corrector(tensors(made))[0]
+    assert (logits[torch.from_numpy((made.before > 0.5) & (made.answer > 0))] > 0).all()
+    assert (logits[torch.from_numpy((made.before < 0.5) & (made.answer < 0))] < 0).all()
+
+
+def test_samples_of_a_batch_do_not_mix() -> None:
+    corrector = randomised(Corrector(8), 0.1).eval()
+    one, other = tensors(correction(0)), tensors(correction(1))
+    both = CorrectionTensors(*(torch.cat(pair) for pair in zip(one, other, strict=True)))
+    with torch.inference_mode():
+        assert torch.allclose(corrector(both)[0], corrector(one)[0], atol=1e-4)
+
+
+def test_a_network_says_whether_it_corrects() -> None:
+    with_one, without = build_model("", CORRECTING), build_model("", TINY)
+    assert with_one.capabilities.corrects and not without.capabilities.corrects
+    assert TorchPredictor(with_one, "cpu").correct(correction()).shape == (N, N, N)
+    with pytest.raises(ModelError, match="no corrector"):
+        TorchPredictor(without, "cpu").correct(correction())
+
+
+def test_a_width_that_cannot_be_normalised_is_refused() -> None:
+    with pytest.raises(ModelError, match="corrector_width"):
+        replace(TINY, corrector_width=12)
+
+
+# Its loss
+
+
+def test_a_perfect_correction_costs_little_and_its_opposite_much() -> None:
+    made = correction()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    right = correction_figures(20 * target - 10, known, target)
+    wrong = correction_figures(10 - 20 * target, known, target)
+    assert right["loss"] < 0.01 and right["dice"] > 0.999
+    assert wrong["loss"] > 5 and wrong["dice"] < 0.01
+    assert 0.6 < right["dice_before"] < 0.72 and right["dice_answer"] > 0.99
+
+
+def test_what_lies_beyond_the_image_costs_nothing() -> None:
+    made = correction()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    logits = (20 * target - 10).requires_grad_()
+    correction_figures(logits, known, target)["loss"].backward()
+    assert logits.grad is not None
+    assert not logits.grad[known.image.isnan()].any() and logits.grad.any()
+
+
+def test_an_error_counts_more_than_what_was_right_before() -> None:
+    made = correction()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    logits = torch.zeros_like(target).requires_grad_()
+    correction_figures(logits, known, target)["loss"].backward()
+    assert logits.grad is not None
+    was_wrong = ((known.before > 0.5) != (target > 0.5)) & ~known.image.isnan()
+    was_right = ((known.before > 0.5) & (target > 0.5) & (known.answer > 0)) & ~known.image.isnan()
+    assert logits.grad[was_wrong].abs().mean() > 2 * logits.grad[was_right].abs().mean()
+
+
+# Records
+
+
+def test_a_record_holds_what_was_known(tmp_path: Path) -> None:
+    made = correction()
+    write_records(tmp_path / "0.npy", [as_record(made, truth_of(made))])
+    (record,) = map_records(tmp_path / "0.npy")
+    assert np.array_equal(record["image"], made.image, equal_nan=True)
+    assert np.abs(record["before"] / 255 - made.before).max() < 0.01
+    assert np.allclose(record["answer"], made.answer, atol=0.01)
+    assert np.abs(record["truth"] / 255 - truth_of(made)).max() < 0.01
+    assert record["labels"].tolist() == [-1] * (MOST_CLICKS - 3) + made.labels.tolist()
+    assert np.array_equal(record["coords"][-3:], made.coords) and record["depth"] == 2.0
+
+
+def test_of_many_clicks_the_newest_are_kept() -> None:
+    made = correction(clicks=MOST_CLICKS + 5)
+    record = as_record(made, truth_of(made))
+    assert record["labels"].tolist() == made.labels[-MOST_CLICKS:].tolist()
+    assert np.array_equal(record["coords"], made.coords[-MOST_CLICKS:])
+
+
+def test_a_session_may_have_no_records(tmp_path: Path) -> None:
+    write_records(tmp_path / "0.npy", [])
+    assert len(map_records(tmp_path / "0.npy")) == 0
+    with pytest.raises(TrainingError, match="No session"):
+        CorrectionSamples([tmp_path / "0.npy"], 0, 10)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", None])
+def test_a_damaged_record_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "7.npy"
+    if content is None:
+        np.save(path, np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"7\.npy"):
+        map_records(path)
+
+
+def test_a_turned_sample_is_the_same_correction_seen_from_elsewhere(tmp_path: Path) -> None:
+    made = correction()
+    # Where the mask and the lesion are brightest the click markers lie: they must turn together.
+    marked = replace(made, coords=np.array([[4, 9, 20], [25, 6, 11], [15.5, 15.5, 15.5]], np.float32))
+    before = made.before * 0
+    before[4, 9, 20] = before[25, 6, 11] = 1
+    marked = replace(marked, before=before, labels=np.array([0, 1, 1]))
+    write_records(tmp_path / "0.npy", [as_record(marked, truth_of(made))])
+    samples = CorrectionSamples([tmp_path / "0.npy"], 5, 100)
+    turns = set()
+    for index in range(20):
+        sample = samples[index]
+        for cell in sample["coords"][-3:-1].long().tolist():
+            assert sample["before"][tuple(cell)] == 1
+        turns.add(tuple(sample["coords"][-3].tolist()))
+        assert torch.equal(sample["target"].sum(), samples[0]["target"].sum())
+        assert sample["patch"].isnan().sum() == np.isnan(made.image).sum()
+    assert len(turns) > 8
+
+
+def test_a_sample_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
+    for number in range(3):
+        made = correction(number)
+        write_records(tmp_path / f"{number}.npy", [as_record(made, truth_of(made))] * 2)
+    files = sorted(tmp_path.glob("*.npy"))
+    one, again = CorrectionSamples(files, 1, 10), CorrectionSamples(files, 1, 10)
+    for index in (3, 0, 3):
+        for name, value in one[index].items():
+            assert torch.equal(value.nan_to_num(), again[index][name].nan_to_num()), name
+
+
+# Sessions
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("data")
+    rows = [
+        write_case(made, name, source, modality, direction)
+        for name, source, modality, direction in (
+            ("one", "a", "CT", AXIAL),
+            ("three", "a", "MR T1 (N4)", LEFT_HANDED),
+        )
+    ]
+    (made / "cases.tsv").write_text(HEADER + "".join(rows))
+    return made
+
+
+@pytest.fixture(scope="module")
+def samples(folder: Path) -> PatchSamples:
+    cases = [LoadedCase(case) for case in read_cases(folder)]
+    return PatchSamples(cases, {}, 32, (0.8, 3.0), seed=0, length=100)
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1.0])
+def test_a_session_is_the_same_whenever_it_is_recorded(samples: PatchSamples, drawn: float) -> None:
+    def sessions() -> RecordedSessions:
+        return RecordedSessions(ThresholdPredictor(), samples, 0, 8, 4, drawn, 0.0)
+
+    one, again = sessions(), sessions()
+    lengths = []
+    for number in (5, 1, 5, 3):
+        first, second = one[number], again[number]
+        lengths.append(len(first))
+        assert len(first) == len(second) <= 3
+        for a, b in zip(first, second, strict=True):
+            assert a.tobytes() == b.tobytes()
+    assert max(lengths) > 0
+
+
+def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(samples: PatchSamples) -> None:
+    sessions = RecordedSessions(ThresholdPredictor(), samples, 2, 20, 5, 1.0, 0.0)
+    middle = slice(N // 2 - 1, N // 2 + 1)
+    met = 0
+    for number in range(8):
+        for record in sessions[number]:
+            met += 1
+            truth, before = (
+                record[name][middle, middle, middle].mean() / 255 for name in ("truth", "before")
+            )
+            # The click's voxel is wrong; its neighbours, which the cells show too, need not be.
+            assert truth > before if record["labels"][-1] else truth < before
+            assert record["depth"] > 0
+    assert met > 5
+
+
+def test_the_networks_own_corrector_is_asked_where_it_shall_be(samples: PatchSamples) -> None:
+    class Own(ThresholdPredictor):
+        asked = 0
+
+        def correct(self, made: Correction) -> np.ndarray:
+            self.asked += 1
+            return made.answer
+
+    predictor = Own()
+    never = RecordedSessions(predictor, samples, 0, 6, 4, 0.5, 0.0)
+    assert sum(len(never[number]) for number in range(6)) and not predictor.asked
+    always = RecordedSessions(predictor, samples, 0, 6, 4, 0.5, 1.0)
+    assert sum(len(always[number]) for number in range(6)) == predictor.asked > 0
+
+
+# Runs
+
+
+def written_config(tmp_path: Path, folder: Path, **changes: object) -> Path:
+    network = build_model("", TINY)
+    randomised(network, 0.3)
+    save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
+    values = {
+        "recipe": "corrector",
+        "data": folder,
+        "output": tmp_path / "run",
+        "start": "start.safetensors",
+        "sessions": 3,
+        "clicks": 3,
+        "steps": 3,
+        "minutes": 5,
+        "batch_size": 2,
+        "workers": 0,
+    } | changes
+    path = tmp_path / "corrector.yaml"
+    path.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    return path
+
+
+def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, folder: Path) -> None:
+    config = written_config(tmp_path, folder)
+    assert teaches_corrector(config)
+    result = CliRunner().invoke(app, ["train", str(config)])
+    assert result.exit_code == 0, result.output
+    start, taught = (
+        read_network(path) for path in (tmp_path / "start.safetensors", tmp_path / "run/weights.safetensors")
+    )
+    assert isinstance(taught, MSAM) and taught.capabilities.corrects
+    for name, value in start.state_dict().items():
+        assert torch.equal(value, taught.state_dict()[name]), name
+    fresh = CorrectorRun(CorrectorConfig.read(config), log=lambda line: None).network.state_dict()
+    moved = [
+        name for name, value in taught.state_dict().items() if not torch.equal(value.cpu(), fresh[name].cpu())
+    ]
+    assert moved and all(name.startswith("corrector.") for name in moved)
+
+
+def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path: Path, folder: Path) -> None:
+    whole = CorrectorConfig.read(written_config(tmp_path, folder, steps=4, checkpoint_minutes=0.0001))
+    CorrectorRun(whole, log=lambda line: None).run()
+    parts = whole.model_copy(update={"output": tmp_path / "parts"})
+    CorrectorRun(parts.model_copy(update={"steps": 2}), log=lambda line: None).run()
+    recordings = sorted((tmp_path / "parts/recordings").glob("*.npy"))
+    made = [path.stat().st_mtime_ns for path in recordings]
+    lines: list[str] = []
+    CorrectorRun(parts, log=lines.append).run()
+    assert any("resumed at step 2" in line for line in lines)
+    assert not any("recording" in line for line in lines)
+    assert [path.stat().st_mtime_ns for path in recordings] == made and len(made) == 3
+    # The rate follows the number of steps, so only the recordings and the order of data are the same.
+    one, other = (read_network(tmp_path / name / "weights.safetensors") for name in ("run", "parts"))
+    assert one.state_dict().keys() == other.state_dict().keys()
+
+
+def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, folder: Path) -> None:
+    first = CorrectorConfig.read(written_config(tmp_path, folder))
+    CorrectorRun(first, log=lambda line: None).run()
+    lines: list[str] = []
+    again = first.model_copy(
+        update={
+            "output": tmp_path / "again",
+            "start": str(tmp_path / "run/weights.safetensors"),
+            "recorded": (tmp_path / "run/recordings",),
+            "own": 1.0,
+            "seed": 1,
+        }
+    )
+    CorrectorRun(again, log=lines.append).run()
+    assert any("of 6 sessions" in line for line in lines)
+
+
+def test_a_network_of_another_system_is_refused(tmp_path: Path, folder: Path) -> None:
+    from tiny_networks import tiny_network
+
+    network = tiny_network("masksam")
+    save_weights(tmp_path / "other.safetensors", network.config, network.state_dict())
+    config = CorrectorConfig.read(written_config(tmp_path, folder, start="other.safetensors"))
+    with pytest.raises(TrainingError, match="no corrector"):
+        CorrectorRun(config, log=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("own", 1.5), ("clicks", 1), ("clicks", 99), ("sessions", 0), ("cliks", 3)]
+)
+def test_a_wrong_field_is_named(tmp_path: Path, folder: Path, field: str, value: object) -> None:
+    with pytest.raises(TrainingError, match=field):
+        CorrectorConfig.read(written_config(tmp_path, folder, **{field: value}))
+
+
+@pytest.mark.parametrize("name", ["corrector.yaml", "corrector_again.yaml"])
+def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
+    path = Path(__file__).parents[1] / "configs" / name
+    assert teaches_corrector(path)
+    assert CorrectorConfig.read(path).data.name == "data"
