@@ -125,11 +125,10 @@ class TorchPredictor:
 
         from MSAMLogic.model.corrector import CorrectionTensors
 
-        known = CorrectionTensors(
-            *(torch.from_numpy(part[None]).to(self.device) for part in correction.arrays())
-        )
-        logits: FloatArray = self._run(lambda: self.network.correct(known))[0].float().cpu().numpy()
-        return logits
+        known = CorrectionTensors(*(torch.from_numpy(part[None]) for part in correction.arrays()))
+        logits = self._run(lambda: self.network.correct(_on_device(known, self.device)))
+        found: FloatArray = logits[0].float().cpu().numpy()
+        return found
 
     def classify(self, patch: FloatArray) -> FloatArray:
         """Return probabilities (K + 1, n, n, D) of background and the classes in a patch (n, n, D).

@@ -129,6 +129,22 @@ def test_a_network_says_whether_it_corrects() -> None:
         TorchPredictor(without, "cpu").correct(correction())
 
 
+def test_out_of_gpu_memory_the_processor_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = TorchPredictor(build_model("", CORRECTING), "cpu")
+    expected = predictor.correct(correction())
+    correct, calls = predictor.network.correct, []
+
+    def full_at_first(known: CorrectionTensors) -> torch.Tensor:
+        calls.append(known)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("full")
+        return correct(known)
+
+    monkeypatch.setattr(predictor.network, "correct", full_at_first)
+    with pytest.warns(UserWarning, match="ran out of memory"):
+        assert np.array_equal(predictor.correct(correction()), expected)
+
+
 def test_a_width_that_cannot_be_normalised_is_refused() -> None:
     with pytest.raises(ModelError, match="corrector_width"):
         replace(TINY, corrector_width=12)
