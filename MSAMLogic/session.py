@@ -582,13 +582,14 @@ class InteractiveSession:
         before: VoxelSet,
     ) -> _Lesion:
         """Return the lesion that the looks show; ``before`` is the mask that the newest click corrects."""
-        newest = clicks[-1]
-        depth = 0.0
+        newest, voxels = clicks[-1], None
         if self._predictor.capabilities.corrects and not before.empty:
             depth = click_depth(before, self._grid, newest.point, newest.positive)
-        if depth:
-            voxels = self._corrected(image, clicks, looks, before, depth)
-        else:
+            if depth:
+                voxels = self._corrected(image, clicks, looks, before, depth)
+            elif len(clicks) > 1:
+                voxels = before  # the click confirms what is there; what was corrected stays
+        if voxels is None:
             voxels = VoxelSet.of(*fused_mask(looks, self._grid, self._grid.whole))
         return _Lesion(clicks, tuple(looks), voxels, hidden)
 

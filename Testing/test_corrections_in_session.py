@@ -128,11 +128,25 @@ def test_beyond_the_image_the_correction_knows_nothing() -> None:
     assert not correction.before[np.isnan(correction.image)].astype(bool).all()
 
 
-def test_a_click_that_confirms_the_mask_is_answered_by_the_network() -> None:
+def test_a_click_that_confirms_the_mask_leaves_it_as_it_is() -> None:
+    session, predictor, centre = started(ball)
+    session.click(beside(centre, 5.0), positive=False)
+    before = array(session.mask)
+    session.click(beside(centre, -2.0))
+    assert len(predictor.corrections) == 1 and len(session.clicks) == 3
+    assert (array(session.mask) == before).all()
+    session.undo()
+    assert len(session.clicks) == 2
+
+
+def test_a_first_click_into_a_given_mask_is_answered_by_the_network() -> None:
     session, predictor, centre = started(nothing)
-    session.click(beside(centre, 2.0))
+    whole = array(session.mask)
+    rough = sitk.BinaryErode(session.mask, (2, 2, 2))
+    session.set_mask(rough)
+    session.click(centre)
     assert not predictor.corrections
-    assert array(session.mask).any()
+    assert (array(session.mask) == whole).mean() > 0.999 and whole.sum() > array(rough).sum()
 
 
 def test_clicks_build_on_what_was_corrected() -> None:
