@@ -403,8 +403,7 @@ class InteractiveSession:
         if taken.empty:
             prompt = np.zeros((capabilities.prompt_size,) * 3, np.float32)
         else:
-            mask = self._grid.image(taken.read(taken.region).astype(np.float32), taken.region)
-            prompt = mask_prompt(mask, grid, capabilities.prompt_size)
+            prompt = self._prompt_of(taken, grid)
         if taken.empty and grid.spacing == first_grid(click.point, self._grid, capabilities).spacing:
             grids = first_grids(click.point, self._grid, capabilities)
         else:
@@ -422,8 +421,11 @@ class InteractiveSession:
         clicks = (*lesion.clicks, click)
         best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
         looked = lesion.looks[best]
-        prompt = looked.prompt.astype(np.float32)
         hidden = lesion.hidden
+        if self._predictor.capabilities.corrects and not lesion.voxels.empty:
+            prompt = self._prompt_of(lesion.voxels, looked.grid)  # its own last answer is not what is seen
+        else:
+            prompt = looked.prompt.astype(np.float32)
         answer = self._answer(image, looked.grid, clicks, prompt)
         look = self._better_look(image, answer, clicks, has_given_mask=not hidden.empty)
         if look.grid == looked.grid:
@@ -553,6 +555,11 @@ class InteractiveSession:
     def _patch(self, image: sitk.Image, grid: PatchGrid) -> FloatArray:
         capabilities = self._predictor.capabilities
         return extract_patch(image, grid, capabilities.outside, antialias=capabilities.antialias)
+
+    def _prompt_of(self, mask: VoxelSet, grid: PatchGrid) -> FloatArray:
+        """Return a mask as the mask prompt of a patch."""
+        image = self._grid.image(mask.read(mask.region).astype(np.float32), mask.region)
+        return mask_prompt(image, grid, self._predictor.capabilities.prompt_size)
 
     def _first_grid_with_contrast(self, image: sitk.Image, point: Point) -> PatchGrid:
         """Return the patch of a first look, coarser when there is nothing but one value in it."""

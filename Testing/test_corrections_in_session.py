@@ -13,6 +13,8 @@ from predictors import ThresholdPredictor
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correction import Correction
+from MSAMLogic.geometry import PatchGrid, extract_patch
+from MSAMLogic.predictor import Answer
 from MSAMLogic.session import Click, InteractiveSession
 
 FloatArray = NDArray[np.float32]
@@ -161,6 +163,24 @@ def test_clicks_build_on_what_was_corrected() -> None:
     cell = np.rint(predictor.corrections[1].cube.voxels(np.array(beside(centre, 5.0)))).astype(int)
     if (cell >= 0).all() and (cell < 32).all():
         assert predictor.corrections[1].before[tuple(cell)] < 0.5
+
+
+def test_the_network_is_told_the_mask_that_is_seen() -> None:
+    class Remembers(CorrectingPredictor):
+        def decode(self, features: object, coords: FloatArray, labels: object, prompt: FloatArray) -> Answer:
+            self.prompt = prompt
+            return super().decode(features, coords, labels, prompt)  # type: ignore[arg-type]
+
+    centre = middle(balls())
+    predictor = Remembers(lambda correction: ball(correction, 8.0))  # takes more than the network does
+    session = InteractiveSession(predictor)
+    session.set_image(balls(centres=[centre], radius=RADIUS))
+    session.click(centre)
+    session.click(beside(centre, 6.0), positive=False)
+    seen = extract_patch(session.mask, PatchGrid(centre, 3.0, 16), antialias=True)
+    session.click(beside(centre, 10.0))
+    clear = np.abs(seen - 0.5) > 0.25
+    assert ((predictor.prompt > 0) == (seen > 0.5))[clear].all() and (seen > 0.75).any()
 
 
 def test_undo_and_redo_go_through_corrections() -> None:
