@@ -448,7 +448,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Beside the model, the model without an ingredient: finer-look, coarser-look, "
-            "detail-branch, all-clicks or antialias. Repeat it for more rows; a+b leaves out both."
+            "first-looks, detail-branch, corrector, all-clicks or antialias. Repeat it for more rows; a+b "
+            "leaves out both."
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,

@@ -7,6 +7,7 @@ that distance, so that to a corrector every error is of the same size, a nodule'
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,12 +85,22 @@ def click_depth(mask: VoxelSet, image: ImageGrid, point: Point, positive: bool) 
         steps = np.ceil(reach / spacing).astype(int)
         low, high = (tuple(int(v) for v in corner) for corner in (centre - steps, centre + steps + 1))
         alike = mask.read(Region((low[0], low[1], low[2]), (high[0], high[1], high[2]))) == positive
-        if alike.any():
-            offsets = (np.argwhere(alike)[:, ::-1] - steps) @ to_world.T
-            nearest = float(np.sqrt((offsets**2).sum(axis=1).min()))
-            if nearest <= reach:
-                return nearest
+        nearest = math.sqrt(_squared_distances(steps, to_world).min(where=alike, initial=np.inf))
+        if nearest <= reach:
+            return nearest
         reach *= 2
+
+
+def _squared_distances(steps: NDArray[np.intp], to_world: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the squared millimetres (k, j, i) of voxels so many steps either way from one."""
+    i, j, k = (np.arange(-n, n + 1, dtype=np.float32) for n in steps)
+    along = (i[None, None, :], j[None, :, None], k[:, None, None])
+    metric = (to_world.T @ to_world).astype(np.float32)  # diagonal, but for a scan with gantry tilt
+    total = along[0] ** 2 * metric[0, 0] + along[1] ** 2 * metric[1, 1] + along[2] ** 2 * metric[2, 2]
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        if abs(metric[a, b]) > 1e-6:
+            total = total + 2 * metric[a, b] * along[a] * along[b]
+    return np.asarray(total, np.float32)
 
 
 def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:

@@ -83,6 +83,18 @@ def test_depth_agrees_with_the_nearest_of_all_voxels(
     assert click_depth(mask, grid, centre_of(grid, click), positive) == pytest.approx(expected)
 
 
+def test_depth_on_slanting_axes_is_measured_in_the_world() -> None:
+    slant = (1.0, 0.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0.75**0.5)
+    grid = ImageGrid((30, 30, 30), (0.0, 0.0, 0.0), (1.0, 1.0, 2.0), slant)
+    mask = box(grid, (10, 10, 10), (12, 12, 12))
+    click = (11, 20, 5)
+    inside = np.argwhere(voxels(mask, grid))[:, ::-1]
+    expected = min(
+        float(np.linalg.norm(np.subtract(centre_of(grid, tuple(v)), centre_of(grid, click)))) for v in inside
+    )
+    assert click_depth(mask, grid, centre_of(grid, click), True) == pytest.approx(expected, rel=1e-4)
+
+
 def test_cube_lies_round_the_click_and_shows_each_depth_alike() -> None:
     shallow, deep = (correction_cube(depth, GRID, (8.0, 9.0, 10.0), RAS_AXES) for depth in (2.0, 6.0))
     assert shallow.centre == deep.centre == (8.0, 9.0, 10.0)
