@@ -141,7 +141,7 @@ def corrected(
     """
     differs = (logits > 0) != (before > 0.5)
     near = ndimage.binary_dilation(differs, np.ones((3, 3, 3)), iterations=_REDRAWN_CELLS)
-    within = _region_of_cells(near, cube, image)
+    within = image.region_of_cells(cube, near)
     if within.empty:
         return mask
     reference = image.reference(within)
@@ -163,15 +163,3 @@ def corrected(
     inner: BoolArray = voxels[k, j, i]
     voxels[k, j, i] = np.where(changes, sampled(logits) > 0, inner)
     return VoxelSet.of(voxels, region)
-
-
-def _region_of_cells(cells: BoolArray, cube: PatchGrid, image: ImageGrid) -> Region:
-    """Return the box of the image's voxels that some cells, and their neighbours, can touch."""
-    chosen = np.argwhere(cells)
-    if not len(chosen):
-        return Region((0, 0, 0), (0, 0, 0))
-    corners = np.array(np.meshgrid(*zip(chosen.min(axis=0) - 1, chosen.max(axis=0) + 1, strict=True)))
-    indices = np.array([image.index(tuple(p)) for p in cube.world(corners.reshape(3, -1).T.astype(float))])
-    i, j, k = (int(v) for v in np.floor(indices.min(axis=0)))
-    x, y, z = (int(v) for v in np.ceil(indices.max(axis=0)) + 1)
-    return Region((i, j, k), (x, y, z)).intersection(image.whole)

@@ -179,8 +179,26 @@ class ImageGrid:
 
     def region_of(self, patch: PatchGrid) -> Region:
         """Return the box of the image's voxels that a patch can touch, clipped to the image."""
-        n = patch.size
-        corners = np.array(np.meshgrid(*[[-0.5, n - 0.5]] * 3)).reshape(3, -1).T
+        return self._region_between(patch, np.full(3, -0.5), np.full(3, patch.size - 0.5))
+
+    def region_of_cells(self, patch: PatchGrid, cells: NDArray[np.bool_]) -> Region:
+        """Return the box of the image's voxels between some cells of a patch and their neighbours.
+
+        A surface between a cell inside and one outside lies within it.
+
+        Args:
+            patch: any patch.
+            cells: (n, n, n), true for the cells that are meant; none give an empty box.
+        """
+        chosen = np.argwhere(cells)
+        if not len(chosen):
+            return Region((0, 0, 0), (0, 0, 0))
+        return self._region_between(patch, chosen.min(axis=0) - 1.0, chosen.max(axis=0) + 1.0)
+
+    def _region_between(
+        self, patch: PatchGrid, low: NDArray[np.floating], high: NDArray[np.floating]
+    ) -> Region:
+        corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T
         indices = np.array([self.index(tuple(corner)) for corner in patch.world(corners)])
         start = _index(np.floor(indices.min(axis=0)))
         stop = _index(np.ceil(indices.max(axis=0)) + 1)

@@ -352,15 +352,7 @@ def fused_mask(looks: Sequence[Look], image: ImageGrid, within: Region) -> tuple
     """
     region = Region((0, 0, 0), (0, 0, 0))
     for look in looks:
-        cells = np.argwhere(look.logits > 0)
-        if len(cells):
-            # One cell more on each side: the surface lies between a cell inside and one outside.
-            low, high = cells.min(axis=0) - 1, cells.max(axis=0) + 1
-            corners = np.array(np.meshgrid(*zip(low, high, strict=True))).reshape(3, -1).T.astype(float)
-            indices = np.array([image.index(tuple(p)) for p in look.answer_grid.world(corners)])
-            i, j, k = (int(v) for v in np.floor(indices.min(axis=0)))
-            x, y, z = (int(v) for v in np.ceil(indices.max(axis=0)) + 1)
-            region = region.union(Region((i, j, k), (x, y, z)))
+        region = region.union(image.region_of_cells(look.answer_grid, look.logits > 0))
     region = region.intersection(within)
     if region.empty:
         return np.zeros((0, 0, 0), bool), region
