@@ -594,6 +594,9 @@ class InteractiveSession:
             depth = click_depth(before, self._grid, newest.point, newest.positive)
             if depth:
                 voxels = self._corrected(image, clicks, looks, before, depth)
+                wanted = [self._grid.nearest(click.point) for click in clicks if click.positive]
+                if wanted and not any(index in voxels for index in wanted):
+                    voxels = None  # the lesion itself is gone: all of the mask was wrong, not a part of it
             elif len(clicks) > 1:
                 voxels = before  # the click confirms what is there; what was corrected stays
         if voxels is None:
