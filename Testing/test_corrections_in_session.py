@@ -89,8 +89,7 @@ def test_the_first_click_is_answered_by_the_network_alone() -> None:
 def test_a_further_click_changes_the_mask_round_it_and_nothing_else(direction: tuple[float, ...]) -> None:
     session, predictor, centre = started(lambda correction: ball(correction, 3.0), direction)
     before = array(session.mask)
-    click = beside(centre, 5.0)
-    # The network's own answer takes a ball of 6 mm away; the corrector one of 4 cells.
+    click = beside(centre, 6.0)
     session.click(click, positive=False)
     after = array(session.mask)
     (correction,) = predictor.corrections
