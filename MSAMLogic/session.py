@@ -414,31 +414,26 @@ class InteractiveSession:
             look = self._better_look(image, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
-        return self._lesion(image, clicks, self._further_looks(image, [look], clicks), hidden, hidden)
+        before = hidden
+        for other in self._state.lesions:  # what they made of the given mask is seen, not what it was
+            before = before.minus(other.hidden)
+        return self._lesion(image, clicks, self._further_looks(image, [look], clicks), hidden, before)
 
     def _refined(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion:
         """Return a lesion with one more click in one of its patches."""
         clicks = (*lesion.clicks, click)
         best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
         looked = lesion.looks[best]
-        hidden = lesion.hidden
         if self._predictor.capabilities.corrects and not lesion.voxels.empty:
             prompt = self._prompt_of(lesion.voxels, looked.grid)  # its own last answer is not what is seen
         else:
             prompt = looked.prompt.astype(np.float32)
         answer = self._answer(image, looked.grid, clicks, prompt)
-        look = self._better_look(image, answer, clicks, has_given_mask=not hidden.empty)
-        if look.grid == looked.grid:
-            looks = [look, *lesion.looks[:best], *lesion.looks[best + 1 :]]
-        else:  # the lesion moved to a patch that suits it better, and leaves what that does not cover
-            looks = [look]
-            kept = hidden.read(hidden.region) & covered(look.grid, self._grid, hidden.region)
-            hidden = VoxelSet.of(kept, hidden.region)
-        taken = self._given_part(look.grid, click)
-        before = lesion.voxels.union(taken.minus(lesion.hidden))
-        return self._lesion(
-            image, clicks, self._further_looks(image, looks, clicks), hidden.union(taken), before
-        )
+        look = self._better_look(image, answer, clicks, has_given_mask=not lesion.hidden.empty)
+        looks = [look]
+        if look.grid == looked.grid:  # else the lesion moved to a patch that suits it better
+            looks += [*lesion.looks[:best], *lesion.looks[best + 1 :]]
+        return self._continued(image, lesion, clicks, looks)
 
     def _extended(self, image: sitk.Image, lesion: _Lesion, click: Click) -> _Lesion | None:
         """Return a lesion that goes on as far as a click outside its patches, or None if it does not."""
@@ -450,9 +445,15 @@ class InteractiveSession:
         look = self._answer(image, grid, clicks, prompt)
         if not is_connected(look, [c.point for c in clicks if c.positive]):
             return None
-        taken = self._given_part(look.grid, click)
+        return self._continued(image, lesion, clicks, [look])
+
+    def _continued(
+        self, image: sitk.Image, lesion: _Lesion, clicks: tuple[Click, ...], looks: list[Look]
+    ) -> _Lesion:
+        """Return a lesion after its newest click, which the first of ``looks`` answers."""
+        taken = self._given_part(looks[0].grid, clicks[-1])
         before = lesion.voxels.union(taken.minus(lesion.hidden))
-        looks = self._further_looks(image, [look], clicks)
+        looks = self._further_looks(image, looks, clicks)
         return self._lesion(image, clicks, looks, lesion.hidden.union(taken), before)
 
     def _better_look(
@@ -601,7 +602,17 @@ class InteractiveSession:
                 voxels = before  # the click confirms what is there; what was corrected stays
         if voxels is None:
             voxels = VoxelSet.of(*fused_mask(looks, self._grid, self._grid.whole))
+            hidden = self._covered_part(hidden, looks)
         return _Lesion(clicks, tuple(looks), voxels, hidden)
+
+    def _covered_part(self, hidden: VoxelSet, looks: Sequence[Look]) -> VoxelSet:
+        """Return what looks answer for of a given mask that was taken over; beyond them it stays given."""
+        if hidden.empty:
+            return hidden
+        seen = np.zeros(tuple(reversed(hidden.region.size)), bool)
+        for look in looks:
+            seen |= covered(look.grid, self._grid, hidden.region)
+        return VoxelSet.of(hidden.read(hidden.region) & seen, hidden.region)
 
     def _corrected(
         self,

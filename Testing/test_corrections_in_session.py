@@ -220,6 +220,25 @@ def test_a_given_mask_is_corrected_where_it_is_clicked() -> None:
     assert not after[away < reach - correction.cube.spacing].any()
 
 
+def test_what_was_taken_from_a_given_mask_stays_taken_when_its_other_end_is_clicked() -> None:
+    predictor = CorrectingPredictor(ball)
+    session = InteractiveSession(predictor)
+    image = balls(size=(140, 40, 40), centres=[(60.0, 0.0, 50.0)], radius=6.0)
+    given = sitk.Image(image.GetSize(), sitk.sitkUInt8)
+    given.CopyInformation(image)
+    given[15:125, 12:28, 12:28] = 1
+    session.set_image(image)
+    session.set_mask(given)
+    left, right = (given.TransformIndexToPhysicalPoint((i, 20, 14)) for i in (25, 115))
+    session.click(left, positive=False)
+    first = array(session.mask)
+    assert first.sum() < array(given).sum()
+    session.click(right, positive=False)
+    second = array(session.mask)
+    assert second.sum() < first.sum()
+    assert not (second & ~first).any()
+
+
 def test_a_correction_that_loses_every_lesion_click_gives_way_to_the_answer() -> None:
     session, predictor, centre = started(nothing)
     click = beside(centre, 6.0)
