@@ -373,12 +373,19 @@ class InteractiveSession:
         known = _lesion_at(state.lesions, click.point)
         if known is not None and _is_inside(known, click.point):
             lesion: _Lesion | None = self._refined(image, known, click)
+        elif known is not None and self._is_leftover(known, click):
+            lesion = self._continued(image, known, (*known.clicks, click), list(known.looks))
         else:
             lesion = self._extended(image, known, click) if known is not None else None
             known = known if lesion is not None else None
         others = tuple(other for other in state.lesions if other is not known)
         lesions = (*others, lesion if lesion is not None else self._found(image, click))
         return replace(state, clicks=(*state.clicks, click), lesions=lesions)
+
+    def _is_leftover(self, lesion: _Lesion, click: Click) -> bool:
+        """Whether a click takes away what a lesion kept when it moved to a patch that does not show it."""
+        is_seen = self._grid.nearest(click.point) in lesion.voxels
+        return self._predictor.capabilities.corrects and not click.positive and is_seen
 
     def _nearest_state(self, clicks: tuple[Click, ...]) -> _State:
         """Return the known state with the same starting mask from which the fewest ``clicks`` are missing."""
@@ -450,7 +457,7 @@ class InteractiveSession:
     def _continued(
         self, image: sitk.Image, lesion: _Lesion, clicks: tuple[Click, ...], looks: list[Look]
     ) -> _Lesion:
-        """Return a lesion after its newest click, which the first of ``looks`` answers."""
+        """Return a lesion after its newest click, of whose looks the first is round that click or nearest."""
         taken = self._given_part(looks[0].grid, clicks[-1])
         before = lesion.voxels.union(taken.minus(lesion.hidden))
         looks = self._further_looks(image, looks, clicks)
