@@ -129,9 +129,10 @@ def measure_session(which: str) -> dict[str, float]:
         i, j, k = (int(v) for v in reversed(middle + offset))
         points = [
             image.TransformIndexToPhysicalPoint(p)
-            for p in ((i, j, k), (i + 3, j, k), (i + 14, j, k), (i, j + 4, k))
+            for p in ((i, j, k), (i + 9, j, k), (i - 15, j, k), (i, j + 9, k))
         ]
-        for click, (point, positive) in enumerate(zip(points, (True, True, False, True), strict=True)):
+        # Each further click contradicts the mask of a ball of 12 voxels, so that it is corrected.
+        for click, (point, positive) in enumerate(zip(points, (True, False, True, False), strict=True)):
             began = time.perf_counter()
             session.click(point, positive)
             (further if click else first).append(time.perf_counter() - began)

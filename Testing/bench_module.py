@@ -44,6 +44,13 @@ class TimedPredictor:
         self.seconds += time.perf_counter() - began
         return answer
 
+    def correct(self, correction: Any) -> Any:
+        """Correct."""
+        began = time.perf_counter()
+        logits = self._predictor.correct(correction)
+        self.seconds += time.perf_counter() - began
+        return logits
+
 
 def scan() -> tuple[np.ndarray, list[np.ndarray]]:
     """Return a CT-sized volume (k, j, i) with balls in noisy tissue, and their centres (i, j, k)."""
@@ -158,10 +165,11 @@ def measure() -> dict[str, float]:
         results = [
             timed_click(view, ras + np.array(shift) * 0.8, positive)
             for view, shift, positive in (
+                # Each further click contradicts the mask of a ball of 12 voxels, so that it is corrected.
                 ("Red", (0, 0, 0), True),
-                ("Yellow", (0, 3, 3), True),
-                ("Green", (-15, 0, 0), False),
-                ("Red", (0, 5, 0), True),
+                ("Yellow", (0, 6, 6), False),
+                ("Green", (-15, 0, 0), True),
+                ("Red", (0, -8, 0), False),
             )
         ]
         if number:  # the first lesion warms up

@@ -72,6 +72,11 @@ class CancellablePredictor:
         self._check()
         return self._predictor.decode(features, coords, labels, prompt)
 
+    def correct(self, correction: Any) -> Any:
+        """See :class:`MSAMLogic.predictor.Predictor`."""
+        self._check()
+        return self._predictor.correct(correction)
+
     def _check(self) -> None:
         if self.job is not None:
             self.job.check()
