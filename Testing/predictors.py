@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities, IntensityRange
+from MSAMLogic.correction import Correction
 from MSAMLogic.predictor import Answer
 
 FloatArray = NDArray[np.float32]
@@ -52,6 +54,32 @@ class ThresholdPredictor:
         logits = np.where(mask, 5.0, -5.0).astype(np.float32)
         small = logits.reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
         return Answer(logits, small, 0.9)
+
+
+class CorrectingPredictor(ThresholdPredictor):
+    """Answers as a threshold does, and corrects by a rule of the test."""
+
+    def __init__(self, rule: Callable[[Correction], FloatArray], capabilities: Capabilities | None = None):
+        super().__init__(capabilities or Capabilities(32, 16, (1.5,), 1.5, all_clicks=True, corrects=True))
+        self.rule = rule
+        self.corrections: list[Correction] = []
+
+    def correct(self, correction: Correction) -> FloatArray:
+        self.corrections.append(correction)
+        return self.rule(correction)
+
+
+def as_before(correction: Correction) -> FloatArray:
+    return (2 * correction.before - 1).astype(np.float32)
+
+
+def obey(correction: Correction, cells: float = 4.0) -> FloatArray:
+    """Obey the click within so many cells of it."""
+    n = correction.image.shape[0]
+    offset = np.stack(np.indices((n, n, n))) - (n - 1) / 2
+    near = np.linalg.norm(offset, axis=0) < cells
+    sign = 5.0 if correction.labels[-1] else -5.0
+    return np.where(near, sign, as_before(correction)).astype(np.float32)
 
 
 class SignPredictor:

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 from images import AXIAL, LEFT_HANDED, balls, middle, oblique, volume
 from numpy.typing import NDArray
-from predictors import ThresholdPredictor
+from predictors import CorrectingPredictor, as_before, obey
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correction import Correction
@@ -22,34 +22,8 @@ Point = tuple[float, float, float]
 RADIUS = 8.0
 
 
-class CorrectingPredictor(ThresholdPredictor):
-    """Answers as a threshold does, and corrects by a rule of the test."""
-
-    def __init__(self, rule: Callable[[Correction], FloatArray], capabilities: Capabilities | None = None):
-        super().__init__(capabilities or Capabilities(32, 16, (1.5,), 1.5, all_clicks=True, corrects=True))
-        self.rule = rule
-        self.corrections: list[Correction] = []
-
-    def correct(self, correction: Correction) -> FloatArray:
-        self.corrections.append(correction)
-        return self.rule(correction)
-
-
 def nothing(correction: Correction) -> FloatArray:
     return np.full(correction.image.shape, -5, np.float32)
-
-
-def as_before(correction: Correction) -> FloatArray:
-    return (2 * correction.before - 1).astype(np.float32)
-
-
-def ball(correction: Correction, cells: float = 4.0) -> FloatArray:
-    """Obey the click within so many cells of it."""
-    n = correction.image.shape[0]
-    offset = np.stack(np.indices((n, n, n))) - (n - 1) / 2
-    near = np.linalg.norm(offset, axis=0) < cells
-    sign = 5.0 if correction.labels[-1] else -5.0
-    return np.where(near, sign, as_before(correction)).astype(np.float32)
 
 
 def started(
@@ -87,7 +61,7 @@ def test_the_first_click_is_answered_by_the_network_alone() -> None:
 
 @pytest.mark.parametrize("direction", [AXIAL, LEFT_HANDED, oblique()])
 def test_a_further_click_changes_the_mask_round_it_and_nothing_else(direction: tuple[float, ...]) -> None:
-    session, predictor, centre = started(lambda correction: ball(correction, 3.0), direction)
+    session, predictor, centre = started(lambda correction: obey(correction, 3.0), direction)
     before = array(session.mask)
     click = beside(centre, 6.0)
     session.click(click, positive=False)
@@ -130,7 +104,7 @@ def test_beyond_the_image_the_correction_knows_nothing() -> None:
 
 
 def test_a_click_that_confirms_the_mask_leaves_it_as_it_is() -> None:
-    session, predictor, centre = started(ball)
+    session, predictor, centre = started(obey)
     session.click(beside(centre, 5.0), positive=False)
     before = array(session.mask)
     session.click(beside(centre, -2.0))
@@ -151,7 +125,7 @@ def test_a_first_click_into_a_given_mask_is_answered_by_the_network() -> None:
 
 
 def test_clicks_build_on_what_was_corrected() -> None:
-    session, predictor, centre = started(ball)
+    session, predictor, centre = started(obey)
     session.click(beside(centre, 5.0), positive=False)
     first = array(session.mask)
     session.click(beside(centre, -5.0), positive=False)
@@ -171,7 +145,7 @@ def test_the_network_is_told_the_mask_that_is_seen() -> None:
             return super().decode(features, coords, labels, prompt)  # type: ignore[arg-type]
 
     centre = middle(balls())
-    predictor = Remembers(lambda correction: ball(correction, 8.0))  # takes more than the network does
+    predictor = Remembers(lambda correction: obey(correction, 8.0))  # takes more than the network does
     session = InteractiveSession(predictor)
     session.set_image(balls(centres=[centre], radius=RADIUS))
     session.click(centre)
@@ -183,7 +157,7 @@ def test_the_network_is_told_the_mask_that_is_seen() -> None:
 
 
 def test_undo_and_redo_go_through_corrections() -> None:
-    session, _, centre = started(ball)
+    session, _, centre = started(obey)
     before = array(session.mask)
     session.click(beside(centre, 5.0), positive=False)
     after = array(session.mask)
@@ -194,7 +168,7 @@ def test_undo_and_redo_go_through_corrections() -> None:
 
 
 def test_replacing_all_clicks_gives_what_the_clicks_gave() -> None:
-    session, _, centre = started(ball)
+    session, _, centre = started(obey)
     session.click(beside(centre, 5.0), positive=False)
     session.click(beside(centre, -5.0), positive=False)
     wanted = array(session.mask)
@@ -207,7 +181,7 @@ def test_replacing_all_clicks_gives_what_the_clicks_gave() -> None:
 
 
 def test_a_given_mask_is_corrected_where_it_is_clicked() -> None:
-    session, predictor, centre = started(ball)
+    session, predictor, centre = started(obey)
     given = session.mask
     session.set_mask(given)
     click = beside(centre, 5.0)
@@ -223,7 +197,7 @@ def test_a_given_mask_is_corrected_where_it_is_clicked() -> None:
 # The first patch round i = 25 ends at i = 49: 48 is near its border, 52 beyond it, 80 far.
 @pytest.mark.parametrize("further", [35, 48, 52, 80])
 def test_what_was_taken_from_a_given_mask_stays_taken_when_another_part_is_clicked(further: int) -> None:
-    predictor = CorrectingPredictor(ball)
+    predictor = CorrectingPredictor(obey)
     session = InteractiveSession(predictor)
     image = balls(size=(140, 40, 40), centres=[(60.0, 0.0, 50.0)], radius=6.0)
     given = sitk.Image(image.GetSize(), sitk.sitkUInt8)
@@ -287,7 +261,7 @@ def test_a_corrector_that_fails_leaves_the_session_as_it_was() -> None:
 
 
 def test_the_changed_sub_region_holds_every_change() -> None:
-    session, _, centre = started(ball)
+    session, _, centre = started(obey)
     before = session.mask
     part = session.click(beside(centre, 5.0), positive=False)
     start = before.TransformPhysicalPointToIndex(part.GetOrigin())

@@ -8,6 +8,7 @@ import qt
 import SimpleITK as sitk
 import slicer
 from images import balls
+from predictors import CorrectingPredictor, obey
 from support import HeldPredictor, User, directly, two_balls, volume_node
 
 from MSAMLogic.geometry import ImageGrid
@@ -46,6 +47,22 @@ def test_the_mask_is_that_of_a_session_with_the_same_clicks(user: User) -> None:
     user.open(volume_node(image))
     refined(user, centre)
     assert np.array_equal(user.mask(), directly(HeldPredictor(), image, user.markers()))
+
+
+def test_with_a_network_that_corrects_too(user: User) -> None:
+    image, centre, _ = two_balls()
+    user.predictor = CorrectingPredictor(lambda correction: obey(correction, 3.0))
+    user.open(volume_node(image))
+    user.mark(centre)
+    for shift in (5, -5):
+        user.mark(beside(centre, shift), positive=False)
+    assert len(user.predictor.corrections) == 2
+    expected = directly(CorrectingPredictor(lambda correction: obey(correction, 3.0)), image, user.markers())
+    assert np.array_equal(user.mask(), expected)
+    whole = user.mask().sum()
+    user.panel.undo()
+    user.wait()
+    assert user.mask().sum() > whole
 
 
 def test_a_preview_leaves_the_accepted_mask_as_it_is_and_stands_out(user: User) -> None:
