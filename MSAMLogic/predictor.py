@@ -62,6 +62,33 @@ class Predictor(Protocol):
         """
 
 
+class Relay:
+    """A predictor that passes every question on to another; what wraps one changes only what it is about.
+
+    Args:
+        predictor: what answers.
+        capabilities: what a session is told of it; by default what it says itself.
+    """
+
+    def __init__(self, predictor: Predictor, capabilities: Capabilities | None = None) -> None:
+        self._predictor = predictor
+        self.capabilities = capabilities or predictor.capabilities
+
+    def encode(self, patch: FloatArray) -> Any:
+        """See :meth:`Predictor.encode`."""
+        return self._predictor.encode(patch)
+
+    def decode(
+        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
+    ) -> Answer:
+        """See :meth:`Predictor.decode`."""
+        return self._predictor.decode(features, coords, labels, prompt)
+
+    def correct(self, correction: Correction) -> FloatArray:
+        """See :meth:`Predictor.correct`."""
+        return self._predictor.correct(correction)
+
+
 class TorchPredictor:
     """A network of :mod:`MSAMLogic.model` on a device.
 

@@ -22,34 +22,29 @@ LESION_RADIUS = 12  # voxels of 0.8 mm
 LESIONS = 7
 
 
-class TimedPredictor:
-    """Adds up how long the network itself takes."""
+def timed(predictor: Any) -> Any:
+    """Return a predictor that adds up in ``seconds`` how long the network itself takes."""
+    from MSAMLogic.predictor import Relay
 
-    def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-        self.capabilities = predictor.capabilities
-        self.seconds = 0.0
+    class Timed(Relay):
+        seconds = 0.0
 
-    def encode(self, patch: Any) -> Any:
-        """Encode."""
-        began = time.perf_counter()
-        features = self._predictor.encode(patch)
-        self.seconds += time.perf_counter() - began
-        return features
+        def _timed(self, question: Any, *args: Any) -> Any:
+            began = time.perf_counter()
+            answer = question(*args)
+            self.seconds += time.perf_counter() - began
+            return answer
 
-    def decode(self, *args: Any) -> Any:
-        """Decode."""
-        began = time.perf_counter()
-        answer = self._predictor.decode(*args)
-        self.seconds += time.perf_counter() - began
-        return answer
+        def encode(self, *args: Any) -> Any:
+            return self._timed(super().encode, *args)
 
-    def correct(self, correction: Any) -> Any:
-        """Correct."""
-        began = time.perf_counter()
-        logits = self._predictor.correct(correction)
-        self.seconds += time.perf_counter() - began
-        return logits
+        def decode(self, *args: Any) -> Any:
+            return self._timed(super().decode, *args)
+
+        def correct(self, *args: Any) -> Any:
+            return self._timed(super().correct, *args)
+
+    return Timed(predictor)
 
 
 def scan() -> tuple[np.ndarray, list[np.ndarray]]:
@@ -92,7 +87,7 @@ def measure() -> dict[str, float]:
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     slicer.modules.slicermsam.widgetRepresentation()
     panel = slicer.modules.SlicerMSAMWidget.panel
-    predictor = TimedPredictor(load_model("default", device="cpu"))
+    predictor = timed(load_model("default", device="cpu"))
     panel.load_predictor = lambda name, job: predictor
     slicer.util.selectModule("SlicerMSAM")
     panel.ui.volumeSelector.setCurrentNode(volume)

@@ -87,7 +87,7 @@ def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
     # The click lies two millimetres within a ball of eight.
     assert correction.depth * correction.cube.spacing == pytest.approx(2.0, abs=1.1)
     inside = correction.before > 0.5
-    assert inside[tuple(np.rint(offset).astype(int).clip(0, n - 1))] or offset.min() < 0
+    assert inside[tuple(np.rint(offset).astype(int))]
     assert (correction.answer[n // 2, n // 2, n // 2] < 0) and inside[n // 2, n // 2, n // 2]
     bright = correction.image > 50
     assert (bright == inside)[~np.isnan(correction.image)].mean() > 0.9
@@ -100,7 +100,8 @@ def test_beyond_the_image_the_correction_knows_nothing() -> None:
     session.click(corner, positive=False)
     (correction,) = predictor.corrections
     assert np.isnan(correction.image).any() and not np.isnan(correction.image).all()
-    assert not correction.before[np.isnan(correction.image)].astype(bool).all()
+    # The mask reaches the image's faces, and fades out within a voxel of them.
+    assert correction.before[np.isnan(correction.image)].mean() < 0.05 < correction.before.max()
 
 
 def test_a_click_that_confirms_the_mask_leaves_it_as_it_is() -> None:
@@ -134,8 +135,8 @@ def test_clicks_build_on_what_was_corrected() -> None:
     assert taken > 100 and added < 0.03 * first.sum()
     # What the first correction took away is no longer there when the second comes.
     cell = np.rint(predictor.corrections[1].cube.voxels(np.array(beside(centre, 5.0)))).astype(int)
-    if (cell >= 0).all() and (cell < 32).all():
-        assert predictor.corrections[1].before[tuple(cell)] < 0.5
+    assert (cell >= 0).all() and (cell < 32).all()
+    assert predictor.corrections[1].before[tuple(cell)] < 0.5
 
 
 def test_the_network_is_told_the_mask_that_is_seen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,14 @@ from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
 from MSAMLogic.correction import CUBE_SIZE, Correction
-from MSAMLogic.errors import ModelError, TrainingError
+from MSAMLogic.errors import ImageError, ModelError, TrainingError
 from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import MSAM, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.corrector import CorrectionTensors, Corrector, correction_channels
 from MSAMLogic.predictor import TorchPredictor
+from MSAMLogic.session import InteractiveSession
 from MSAMLogic.training.cases import read_cases
 from MSAMLogic.training.corrections.losses import correction_figures
 from MSAMLogic.training.corrections.record import MOST_CLICKS, as_record, map_records, write_records
@@ -293,6 +295,26 @@ def test_a_session_is_the_same_whenever_it_is_recorded(samples: PatchSamples, dr
     assert max(lengths) > 0
 
 
+def test_a_session_is_recorded_in_the_modality_of_its_scan(
+    samples: PatchSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met = []
+
+    def noted(self: InteractiveSession, image: object, modality: str) -> None:
+        met.append((image.GetSize(), modality))  # type: ignore[attr-defined]
+        raise ImageError("enough")
+
+    monkeypatch.setattr(InteractiveSession, "set_image", noted)
+    sessions = RecordedSessions(ThresholdPredictor(), samples, 0, 30, 3, 1.0, 0.0)
+    expected = []
+    for number in range(30):
+        assert sessions[number] == []
+        rng = np.random.default_rng((0, 3, number))
+        rng.random()
+        expected.append(samples.draw_lesion(rng)[0].case.modality)
+    assert [modality for _, modality in met] == expected and set(expected) == {"CT", "MR"}
+
+
 def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(samples: PatchSamples) -> None:
     sessions = RecordedSessions(ThresholdPredictor(), samples, 2, 20, 5, 1.0, 0.0)
     middle = slice(N // 2 - 1, N // 2 + 1)
@@ -366,21 +388,33 @@ def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, folde
     assert moved and all(name.startswith("corrector.") for name in moved)
 
 
-def test_a_run_that_goes_on_ends_as_one_that_was_not_stopped(tmp_path: Path, folder: Path) -> None:
-    whole = CorrectorConfig.read(written_config(tmp_path, folder, steps=4, checkpoint_minutes=0.0001))
+def test_a_run_that_was_killed_ends_as_one_that_was_not(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = CorrectorConfig.read(written_config(tmp_path, folder, steps=4, checkpoint_minutes=1e-6))
     CorrectorRun(whole, log=lambda line: None).run()
-    parts = whole.model_copy(update={"output": tmp_path / "parts"})
-    CorrectorRun(parts.model_copy(update={"steps": 2}), log=lambda line: None).run()
-    recordings = sorted((tmp_path / "parts/recordings").glob("*.npy"))
+    killed = whole.model_copy(update={"output": tmp_path / "killed"})
+    loss, calls = CorrectorRun._loss, []
+
+    def killed_in_the_third_step(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return loss(*args)
+
+    monkeypatch.setattr(CorrectorRun, "_loss", killed_in_the_third_step)
+    with pytest.raises(KeyboardInterrupt):
+        CorrectorRun(killed, log=lambda line: None).run()
+    recordings = sorted((tmp_path / "killed/recordings").glob("*.npy"))
     made = [path.stat().st_mtime_ns for path in recordings]
     lines: list[str] = []
-    CorrectorRun(parts, log=lines.append).run()
+    CorrectorRun(killed, log=lines.append).run()
     assert any("resumed at step 2" in line for line in lines)
     assert not any("recording" in line for line in lines)
     assert [path.stat().st_mtime_ns for path in recordings] == made and len(made) == 3
-    # The rate follows the number of steps, so only the recordings and the order of data are the same.
-    one, other = (read_network(tmp_path / name / "weights.safetensors") for name in ("run", "parts"))
-    assert one.state_dict().keys() == other.state_dict().keys()
+    one, other = (read_network(tmp_path / name / "weights.safetensors") for name in ("run", "killed"))
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
 
 
 def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, folder: Path) -> None:

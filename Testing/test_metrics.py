@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from MSAMLogic.bounding_box import bounding_box
 from MSAMLogic.errors import ImageError
 from MSAMLogic.evaluation.metrics import dice, intersection_over_union, surface_dice
-from MSAMLogic.largest_error import bounding_box
 
 SHAPE = (4, 5, 3)
 masks = hnp.arrays(bool, SHAPE, fill=st.just(False))

@@ -27,6 +27,7 @@ from test_model import TINY
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
+from MSAMLogic.largest_error import largest_part
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import save_weights
@@ -34,7 +35,7 @@ from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training import run as run_module
 from MSAMLogic.training import samples as samples_module
 from MSAMLogic.training.cases import Case, read_cases, split_by_patient
-from MSAMLogic.training.clicks import deepest_voxel, largest_component, simulate_click
+from MSAMLogic.training.clicks import deepest_voxel, simulate_click
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
@@ -440,7 +441,7 @@ def test_another_reader_draws_the_same_lesion_along_another_edge(seed: int, radi
     distance = np.linalg.norm(offsets, axis=0)
     lesion = distance < radius
     other = redrawn(lesion, rng_of(seed))
-    assert (other & lesion).any() and largest_component(other).sum() == other.sum()
+    assert (other & lesion).any() and largest_part(other).sum() == other.sum()
     # At most 3 voxels evenly, and four deviations of 1.8 voxels in places.
     assert not (other & (distance > radius + 3 + 4 * 1.8 + 0.5)).any()
 
@@ -534,11 +535,11 @@ def test_the_deepest_voxel_is_farthest_from_all_that_is_not_the_region(region: n
     assert depth[tuple(deepest_voxel(region).tolist())] == pytest.approx(max(depth.values()))
 
 
-def test_the_largest_component_counts_corners_as_touching() -> None:
+def test_the_largest_part_counts_corners_as_touching() -> None:
     two = block((0, 3), (0, 3), (0, 3)) | block((3, 6), (3, 6), (3, 6))
     small = block((10, 13), (10, 13), (10, 14))
-    assert np.array_equal(largest_component(two | small), two)
-    assert not largest_component(block((0, 0))).any()
+    assert np.array_equal(largest_part(two | small), two)
+    assert not largest_part(block((0, 0))).any()
 
 
 # Losses

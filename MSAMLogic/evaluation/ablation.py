@@ -9,15 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.correction import Correction
 from MSAMLogic.errors import ModelError
-from MSAMLogic.predictor import Answer, FloatArray, Predictor, TorchPredictor
+from MSAMLogic.predictor import Predictor, Relay, TorchPredictor
 
 FINER_LOOK = "finer-look"
 COARSER_LOOK = "coarser-look"
@@ -64,7 +59,7 @@ def without(predictor: Predictor, ingredients: Sequence[str]) -> Predictor:
         if lessened == capabilities:
             raise _absent(name)
         capabilities = lessened
-    return _Lessened(predictor, capabilities)
+    return Relay(predictor, capabilities)
 
 
 def _lessened(capabilities: Capabilities, ingredient: str) -> Capabilities:
@@ -113,25 +108,3 @@ def _without_detail_branch(predictor: Predictor) -> Predictor:
 
 def _absent(ingredient: str) -> ModelError:
     return ModelError(f"The model has no {ingredient} that could be left out; leave out something else.")
-
-
-class _Lessened:
-    """A predictor that owns up to less than it can do."""
-
-    def __init__(self, predictor: Predictor, capabilities: Capabilities) -> None:
-        self._predictor = predictor
-        self.capabilities = capabilities
-
-    def encode(self, patch: FloatArray) -> Any:
-        """See :meth:`MSAMLogic.predictor.Predictor.encode`."""
-        return self._predictor.encode(patch)
-
-    def decode(
-        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
-    ) -> Answer:
-        """See :meth:`MSAMLogic.predictor.Predictor.decode`."""
-        return self._predictor.decode(features, coords, labels, prompt)
-
-    def correct(self, correction: Correction) -> FloatArray:
-        """See :meth:`MSAMLogic.predictor.Predictor.correct`."""
-        return self._predictor.correct(correction)

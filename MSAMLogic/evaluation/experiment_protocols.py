@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MSAMLogic.bounding_box import Mask
 from MSAMLogic.geometry import Point
-from MSAMLogic.largest_error import Mask
 from MSAMLogic.predictor import TorchPredictor
 from MSAMLogic.semantic import classify_image
 from MSAMLogic.session import InteractiveSession

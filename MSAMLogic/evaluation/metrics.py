@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import spatial
 
+from MSAMLogic.bounding_box import Mask, bounding_box
 from MSAMLogic.errors import ImageError
-from MSAMLogic.largest_error import Mask, bounding_box
 
 # Distances between voxels are sums of rounded products; a surface exactly at the tolerance counts as near.
 _ROUNDING_MM = 1e-6

@@ -18,13 +18,13 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.bounding_box import Box, bounding_box
 from MSAMLogic.errors import ImageError
 from MSAMLogic.evaluation.metrics import dice
 from MSAMLogic.evaluation.protocol import next_click
 from MSAMLogic.files import atomic_path
 from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.intensity import Modality, guess_modality
-from MSAMLogic.largest_error import Box, bounding_box
 from MSAMLogic.session import Click
 
 if TYPE_CHECKING:

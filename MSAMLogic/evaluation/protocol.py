@@ -25,10 +25,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.bounding_box import bounding_box
 from MSAMLogic.errors import ClickError, ImageError
 from MSAMLogic.evaluation.metrics import dice, intersection_over_union, surface_dice
 from MSAMLogic.geometry import ImageGrid, Point
-from MSAMLogic.largest_error import bounding_box, largest_error
+from MSAMLogic.largest_error import largest_error
 from MSAMLogic.session import Click
 
 _NEIGHBOURS_26 = np.ones((3, 3, 3), bool)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from MSAMLogic.model.detail_branch import ResidualBlock
+from MSAMLogic.model.detail_branch import ResidualBlock, gaussian_bumps
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
 _CLICK_SIGMA, _NOISE_SIGMA, _SCENE_SIGMA, _BUMP_SIGMA = 0.8, 1.6, 8.0, 1.5
@@ -107,6 +107,8 @@ def correction_channels(known: CorrectionTensors) -> Tensor:
     sign = (2 * known.labels[:, -1] - 1).float()[:, None, None, None]
     earlier = known.labels.clone()
     earlier[:, -1] = -1
+    cells = torch.arange(n, device=image.device, dtype=torch.float32)
+    along = (cells - known.coords.float().unsqueeze(-1)) ** 2
     everywhere = torch.ones_like(values)
     return torch.stack(
         (
@@ -116,8 +118,8 @@ def correction_channels(known: CorrectionTensors) -> Tensor:
             known.before,
             (known.distance / 8).clamp(-1, 1),
             (known.answer / 3).tanh(),
-            _bumps(known.coords, earlier == 1, n),
-            _bumps(known.coords, earlier == 0, n),
+            gaussian_bumps(along, earlier == 1, _BUMP_SIGMA),
+            gaussian_bumps(along, earlier == 0, _BUMP_SIGMA),
             sign * torch.exp(-squared / (2 * _BUMP_SIGMA**2)),
             sign * everywhere,
             (known.depth / 4).clamp(max=2)[:, None, None, None] * everywhere,
@@ -132,11 +134,3 @@ def _squared_distance(n: int, device: torch.device) -> Tensor:
     """Return the squared distance (n, n, n) of each cell from the cube's middle."""
     along = (torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2) ** 2
     return along[:, None, None] + along[None, :, None] + along[None, None, :]
-
-
-def _bumps(coords: Tensor, chosen: Tensor, n: int) -> Tensor:
-    """Return Gaussian bumps (B, n, n, n) at the chosen clicks, at most 1."""
-    along = torch.arange(n, device=coords.device, dtype=torch.float32)
-    profile = torch.exp(-((along - coords.float().unsqueeze(-1)) ** 2) / (2 * _BUMP_SIGMA**2))
-    first = profile[:, :, 0] * chosen.float().unsqueeze(-1)
-    return torch.einsum("bni,bnj,bnk->bijk", first, profile[:, :, 1], profile[:, :, 2]).clamp(max=1.0)

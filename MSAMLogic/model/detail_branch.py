@@ -39,14 +39,21 @@ def click_maps(coords: Tensor, labels: Tensor, patch_size: int, size: int) -> Te
     scale = patch_size / size
     centres = (torch.arange(size, device=coords.device, dtype=torch.float32) + 0.5) * scale - 0.5
     squared = (centres - coords.float().unsqueeze(-1)) ** 2  # (B, N, 3, size)
-    maps = []
-    for sigma in CLICK_SIGMAS:
-        profile = torch.exp(-squared / (2 * sigma**2))
-        for value in (1, 0):
-            chosen = profile[:, :, 0] * (labels == value).float().unsqueeze(-1)
-            bumps = torch.einsum("bni,bnj,bnk->bijk", chosen, profile[:, :, 1], profile[:, :, 2])
-            maps.append(bumps.clamp(max=1.0))
+    maps = [gaussian_bumps(squared, labels == value, sigma) for sigma in CLICK_SIGMAS for value in (1, 0)]
     return torch.stack(maps, dim=1)
+
+
+def gaussian_bumps(squared: Tensor, chosen: Tensor, sigma: float) -> Tensor:
+    """Return the sum of Gaussian bumps at chosen points, (B, n, n, n), at most 1.
+
+    Args:
+        squared: (B, N, 3, n) squared distance of each cell from each point, along each axis.
+        chosen: (B, N), which points count.
+        sigma: width, in the unit of the distances.
+    """
+    profile = torch.exp(-squared / (2 * sigma**2))
+    first = profile[:, :, 0] * chosen.float().unsqueeze(-1)
+    return torch.einsum("bni,bnj,bnk->bijk", first, profile[:, :, 1], profile[:, :, 2]).clamp(max=1.0)
 
 
 def clicked_brightness(patch: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:

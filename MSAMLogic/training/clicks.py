@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.largest_error import largest_part
+
 Mask = NDArray[np.bool_]
 
 _ANYWHERE = 0.2  # share of clicks on any wrong voxel
@@ -25,17 +27,6 @@ def random_voxel(region: Mask, rng: np.random.Generator) -> NDArray[np.intp]:
     """Return a voxel of ``region``, each as likely."""
     flat = np.flatnonzero(region)
     return np.array(np.unravel_index(int(rng.choice(flat)), region.shape))
-
-
-def largest_component(region: Mask) -> Mask:
-    """Return the largest 26-connected component of ``region``."""
-    labels, count = ndimage.label(region, np.ones((3, 3, 3)))
-    if count <= 1:
-        return region
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    component: Mask = labels == int(sizes.argmax())
-    return component
 
 
 def random_click(
@@ -80,7 +71,7 @@ def simulate_click(
     habit = rng.random()
     if habit < _ANYWHERE:
         return random_click(target, answer, rng)
-    component = largest_component(error)
+    component = largest_part(error)
     voxel = deepest_voxel(component)
     label = int(target[tuple(voxel)])
     slips = habit > 1 - _SLIP

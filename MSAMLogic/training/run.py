@@ -8,6 +8,7 @@ on ends with the weights, and the loss curve, of one that was not.
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -231,6 +232,17 @@ class TrainingRun(ABC):
                 f"{self.checkpoint} cannot be resumed ({one_line(error)}); move it away to start anew."
             ) from error
         self.log(f"resumed at step {self.progress.step}, {self.progress.seconds / 60:.1f} minutes")
+
+    def _falling_rate(self, highest: float, warm_up_steps: int) -> float:
+        """Return a rate that rises in so many steps and then falls along a cosine, almost to nothing.
+
+        It follows the budget that is spent; with a number of steps that alone, so that a run can be
+        repeated exactly.
+        """
+        warm_up = min(1.0, (self.progress.step + 1) / warm_up_steps)
+        steps = self.config.steps
+        spent = min(1.0, self._spent() if steps is None else self.progress.step / steps)
+        return highest * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
 
     def _set_learning_rate(self) -> None:
         rate = self._learning_rate()

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.training.clicks import Mask, largest_component
+from MSAMLogic.largest_error import largest_part
+from MSAMLogic.training.clicks import Mask
 
 Patch = NDArray[np.float32]
 
@@ -36,7 +37,7 @@ def grown_shape(size: int, centre: NDArray[np.floating], radius: float, rng: np.
     distance, _ = _ellipsoid_distance(size, centre, radius, rng)
     roughness = rng.uniform(0.0, 0.28)
     cells = int(np.clip(size / max(radius, 2.0) * rng.uniform(0.7, 2.0), 3, 24))
-    return largest_component(distance < 1 + roughness * smooth_noise(size, cells, rng))
+    return largest_part(distance < 1 + roughness * smooth_noise(size, cells, rng))
 
 
 def lobulated_shape(size: int, centre: NDArray[np.floating], radius: float, rng: np.random.Generator) -> Mask:
@@ -46,7 +47,7 @@ def lobulated_shape(size: int, centre: NDArray[np.floating], radius: float, rng:
         direction = rng.standard_normal(3)
         lobe = np.asarray(centre) + direction / np.linalg.norm(direction) * radius * rng.uniform(0.5, 0.9)
         shape = shape | grown_shape(size, lobe, radius * rng.uniform(0.3, 0.65), rng)
-    return largest_component(shape)
+    return largest_part(shape)
 
 
 def spiculated_shape(
@@ -57,7 +58,7 @@ def spiculated_shape(
     noise = smooth_noise(32, int(rng.integers(8, 14)), rng)
     spikes = ndimage.map_coordinates(noise, directions * 15 + 15.5, order=1, mode="nearest")
     reach = 1 + rng.uniform(0.25, 0.6) * np.clip(spikes - 0.8, 0, 2)
-    return largest_component(distance < reach)
+    return largest_part(distance < reach)
 
 
 def leaning_shape(shape: Mask, patch: Patch, rng: np.random.Generator) -> Mask:
@@ -84,7 +85,7 @@ def leaning_shape(shape: Mask, patch: Patch, rng: np.random.Generator) -> Mask:
     kept = ndimage.binary_opening(one_side) if values.size > 300 else one_side
     if kept.sum() < 0.35 * values.size:
         return shape
-    return largest_component(kept)
+    return largest_part(kept)
 
 
 def _ellipsoid_distance(

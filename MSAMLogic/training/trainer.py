@@ -6,7 +6,6 @@ slow machine and a fast one both end well.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -154,11 +153,7 @@ class Trainer(TrainingRun):
         )
 
     def _learning_rate(self) -> float:
-        warm_up = min(1.0, (self.progress.step + 1) / 150)
-        # With a number of steps the rate follows that alone, so that a run can be repeated exactly.
-        steps = self.config.steps
-        spent = min(1.0, self._spent() if steps is None else self.progress.step / steps)
-        return self.config.learning_rate * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+        return self._falling_rate(self.config.learning_rate, warm_up_steps=150)
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         config = self.config

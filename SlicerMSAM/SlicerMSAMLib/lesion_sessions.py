@@ -8,6 +8,7 @@ from typing import Any
 
 import SimpleITK as sitk
 
+from MSAMLogic.predictor import Relay
 from MSAMLogic.session import Click, InteractiveSession
 from SlicerMSAMLib.click_memory import fingerprint
 from SlicerMSAMLib.inference_worker import Job
@@ -50,7 +51,7 @@ class Update:
         )
 
 
-class CancellablePredictor:
+class CancellablePredictor(Relay):
     """A predictor that stops between two steps of the network when its job was cancelled.
 
     Args:
@@ -58,24 +59,23 @@ class CancellablePredictor:
     """
 
     def __init__(self, predictor: Any) -> None:
-        self._predictor = predictor
-        self.capabilities = predictor.capabilities
+        super().__init__(predictor)
         self.job: Job | None = None
 
     def encode(self, patch: Any) -> Any:
         """See :class:`MSAMLogic.predictor.Predictor`."""
         self._check()
-        return self._predictor.encode(patch)
+        return super().encode(patch)
 
     def decode(self, features: Any, coords: Any, labels: Any, prompt: Any) -> Any:
         """See :class:`MSAMLogic.predictor.Predictor`."""
         self._check()
-        return self._predictor.decode(features, coords, labels, prompt)
+        return super().decode(features, coords, labels, prompt)
 
     def correct(self, correction: Any) -> Any:
         """See :class:`MSAMLogic.predictor.Predictor`."""
         self._check()
-        return self._predictor.correct(correction)
+        return super().correct(correction)
 
     def _check(self) -> None:
         if self.job is not None:

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.bounding_box import Box, Mask
 from MSAMLogic.evaluation.baselines.session import Seed, box_round, near, seeds_within
 from MSAMLogic.geometry import Index
-from MSAMLogic.largest_error import Box, Mask
 from MSAMLogic.packages import require
 
 _LESION, _BACKGROUND = 1, 2

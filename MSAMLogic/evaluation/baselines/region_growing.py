@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.bounding_box import Mask
 from MSAMLogic.evaluation.baselines.session import Seed, near
-from MSAMLogic.largest_error import Mask
 
 
 class RegionGrowing:

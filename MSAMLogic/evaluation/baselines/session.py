@@ -10,9 +10,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MSAMLogic.bounding_box import Box, Mask
 from MSAMLogic.errors import ClickError, ImageError
 from MSAMLogic.geometry import ImageGrid, Index, Point
-from MSAMLogic.largest_error import Box, Mask
 from MSAMLogic.session import Click
 
 _EMPTY: Mask = np.zeros((0, 0, 0), bool)

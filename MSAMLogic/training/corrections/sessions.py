@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from MSAMLogic.correction import Correction
+from MSAMLogic.correction import Correction, mask_share
 from MSAMLogic.errors import ImageError
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, extract_patch
+from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_error, largest_part
-from MSAMLogic.predictor import Answer, FloatArray, Predictor
+from MSAMLogic.predictor import FloatArray, Predictor, Relay
 from MSAMLogic.session import InteractiveSession
 from MSAMLogic.training.corrections.record import as_record
 from MSAMLogic.training.samples import PatchSamples
+from MSAMLogic.voxels import VoxelSet
 
 Mask = NDArray[np.bool_]
 Manner = Callable[[Correction], FloatArray]
@@ -68,31 +69,34 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
     def __getitem__(self, number: int) -> list[NDArray[np.void]]:
         """Return the records of session ``number``; none when there was nothing to correct."""
         rng = np.random.default_rng((self.seed, 3, number))
-        image, truth = self._scan(rng) if rng.random() < self.drawn else self._made_up(number, rng)
+        image, modality, truth = self._scan(rng) if rng.random() < self.drawn else self._made_up(number, rng)
         manners: list[Manner] = [_as_answered, _as_asked, _as_asked_nearby, _where_clicked]
         manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
         try:
-            return record_session(self.predictor, image, truth, self.clicks, manner, rng)
+            return record_session(self.predictor, image, modality, truth, self.clicks, manner, rng)
         except ImageError:  # nothing but one value round the click: no reader would click there
             return []
 
-    def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Mask]:
+    def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
         case, lesion = self.samples.draw_lesion(rng)
-        return case.image, sitk.GetArrayViewFromImage(case.components) == lesion.label
+        truth = sitk.GetArrayFromImage(case.components) == lesion.label
+        return case.image, case.case.modality, truth
 
-    def _made_up(self, number: int, rng: np.random.Generator) -> tuple[sitk.Image, Mask]:
+    def _made_up(self, number: int, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
         """Return a small scan that one sample of a patch makes, some with thick slices."""
         sample = self.samples[number]
         spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
         step = int(rng.choice([1, 1, 2, 3]))
         image = sitk.GetImageFromArray(_CONTRAST * sample["patch"][0].numpy()[::step])
         image.SetSpacing((spacing, spacing, spacing * step))
-        return image, largest_part(sample["target"][0].numpy()[::step])
+        # Its brightness is normalised already; there are no Hounsfield units to clamp.
+        return image, "MR", largest_part(sample["target"][0].numpy()[::step])
 
 
 def record_session(
     predictor: Predictor,
     image: sitk.Image,
+    modality: Modality,
     truth: Mask,
     clicks: int,
     manner: Manner,
@@ -103,6 +107,7 @@ def record_session(
     Args:
         predictor: the network that answers.
         image: the scan.
+        modality: of the scan.
         truth: (k, j, i) the lesion on the scan's grid.
         clicks: most clicks.
         manner: what the mask becomes in the cube round a click.
@@ -113,8 +118,9 @@ def record_session(
     """
     observer = _Observer(predictor, manner)
     session = InteractiveSession(observer)
-    session.set_image(image, "MR")
+    session.set_image(image, modality)
     grid = ImageGrid.of(image)
+    lesion = VoxelSet.of(truth, grid.whole)
     spacing = image.GetSpacing()[::-1]
     sloppy = rng.random() < _SLOPPY
     answer = np.zeros_like(truth)
@@ -132,40 +138,22 @@ def record_session(
         observer.seen = None
         session.click(grid.point(np.array(voxel[::-1])), positive)
         if observer.seen is not None:
-            records.append(as_record(observer.seen, _share(truth, grid, observer.seen.cube)))
+            records.append(as_record(observer.seen, mask_share(lesion, grid, observer.seen.cube)))
         answer = sitk.GetArrayFromImage(session.mask) != 0
     return records
 
 
-class _Observer:
+class _Observer(Relay):
     """A predictor that notes what it is asked to correct, and corrects in a manner that is not its own."""
 
     def __init__(self, predictor: Predictor, manner: Manner) -> None:
-        self._predictor, self._manner = predictor, manner
-        self.capabilities = replace(predictor.capabilities, corrects=True)
+        super().__init__(predictor, replace(predictor.capabilities, corrects=True))
+        self._manner = manner
         self.seen: Correction | None = None
-
-    def encode(self, patch: FloatArray) -> Any:
-        return self._predictor.encode(patch)
-
-    def decode(
-        self, features: Any, coords: FloatArray, labels: NDArray[np.int64], prompt: FloatArray
-    ) -> Answer:
-        return self._predictor.decode(features, coords, labels, prompt)
 
     def correct(self, correction: Correction) -> FloatArray:
         self.seen = correction
         return self._manner(correction)
-
-
-def _share(truth: Mask, grid: ImageGrid, cube: PatchGrid) -> FloatArray:
-    """Return the share of each cell that is lesion."""
-    region = grid.region_of(cube)
-    if region.empty:
-        return np.zeros((cube.size,) * 3, np.float32)
-    box = tuple(slice(a, b) for a, b in zip(reversed(region.start), reversed(region.stop), strict=True))
-    cut = grid.image(truth[box].astype(np.uint8), Region(region.start, region.stop))
-    return extract_patch(cut, cube, antialias=True)
 
 
 def _as_answered(correction: Correction) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -197,10 +196,7 @@ class CorrectorRun(TrainingRun):
         return files
 
     def _learning_rate(self) -> float:
-        warm_up = min(1.0, (self.progress.step + 1) / 100)
-        steps = self.config.steps
-        spent = min(1.0, self._spent() if steps is None else self.progress.step / steps)
-        return self.config.learning_rate * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * spent)))
+        return self._falling_rate(self.config.learning_rate, warm_up_steps=100)
 
     def _loss(self, batch: Batch, rng: np.random.Generator) -> dict[str, Tensor]:
         known = CorrectionTensors(
