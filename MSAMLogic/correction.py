@@ -8,7 +8,7 @@ that distance, so that to a corrector every error is of the same size, a nodule'
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -39,7 +39,7 @@ class Correction:
         answer: (n, n, n) logits of the network's answer to all clicks, this one included.
         coords: (N, 3) the clicks in cells of the cube, the correcting one last; others may lie outside.
         labels: (N,) 1 for the lesion, 0 for background.
-        depth: cells between the click and the edge of the mask.
+        depth: cells between that click and the edge of the mask.
     """
 
     cube: PatchGrid
@@ -105,8 +105,16 @@ def _squared_distances(steps: NDArray[np.intp], to_world: NDArray[np.float64]) -
 
 def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:
     """Return the cube round a click that lies so many millimetres deep in an error."""
-    spacing = float(np.clip(depth / _CELLS_OF_DEPTH, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
-    return PatchGrid(point, spacing, CUBE_SIZE, axes)
+    return PatchGrid(point, _possible_spacing(depth / _CELLS_OF_DEPTH, image), CUBE_SIZE, axes)
+
+
+def varied_cube(cube: PatchGrid, image: ImageGrid, factor: float) -> PatchGrid:
+    """Return a cube with a spacing so many times as large, as far as that makes sense."""
+    return replace(cube, spacing=_possible_spacing(cube.spacing * factor, image))
+
+
+def _possible_spacing(spacing: float, image: ImageGrid) -> float:
+    return float(np.clip(spacing, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
 
 
 def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from MSAMLogic.correction import (
     correction_cube,
     edge_distance,
     mask_share,
+    varied_cube,
 )
 from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid, Region
 from MSAMLogic.voxels import EMPTY, VoxelSet
@@ -192,3 +193,11 @@ def test_no_crust_of_the_old_edge_is_left() -> None:
     kept = after[before]
     assert not kept[along < CUBE_SIZE / 2 - 1].any()
     assert kept[along > CUBE_SIZE / 2 + 3].all()
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.5, 1.0), (1.5, 3.0), (0.1, 0.5), (9.0, 5.0)])
+def test_a_varied_cube_keeps_within_what_makes_sense(factor: float, expected: float) -> None:
+    cube = PatchGrid((1.0, 2.0, 3.0), 2.0, CUBE_SIZE, RAS_AXES)
+    varied = varied_cube(cube, GRID, factor)
+    assert varied.spacing == pytest.approx(expected)
+    assert (varied.centre, varied.size, varied.axes) == (cube.centre, cube.size, cube.axes)

@@ -3,11 +3,14 @@
 A corrector meets masks that it made itself, those that the network made, and those that a reader was given.
 So while sessions are recorded the mask goes on in different ways: as the network says, as it says where the
 click asks for it, or as the corrector of the network itself says, where that has learned already.
+
+How deep a click lies in an error says only roughly how large the error is: a click beyond a thin tail is far
+from the mask, and the tail is thin. So every click is recorded in cubes of several spacings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +18,15 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from MSAMLogic.correction import Correction, mask_share
+from MSAMLogic.correction import Correction, mask_share, varied_cube
 from MSAMLogic.errors import ImageError
-from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_error, largest_part
+from MSAMLogic.looks import Look
+from MSAMLogic.mask_corrector import MaskCorrector
 from MSAMLogic.predictor import FloatArray, Predictor, Relay
-from MSAMLogic.session import InteractiveSession
+from MSAMLogic.session import Click, InteractiveSession
 from MSAMLogic.training.corrections.record import as_record
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.voxels import VoxelSet
@@ -30,12 +35,15 @@ Mask = NDArray[np.bool_]
 Manner = Callable[[Correction], FloatArray]
 
 _SLOPPY = 0.3  # share of the sessions whose reader clicks beside the middle of an error
-_MADE_SPACING = (0.6, 2.5)  # millimetres between voxels of a made-up scan
+_MADE_SPACING = (0.5, 2.5)  # millimetres between voxels of a made-up scan
+_MADE_STEPS = (1, 1, 2, 3, 4, 6)  # how many times as thick its slices are
+_CUBES = 2  # of every correcting click
+_VARIED = (0.5, 1.6)  # how many times as large as usual the cells of a recorded cube are
 _CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
 
 
 class RecordedSessions(Dataset[list[NDArray[np.void]]]):
-    """Sessions by number: each is the list of its correcting clicks, see :mod:`record`.
+    """Sessions by number: each is the list of what its correcting clicks met, see :mod:`record`.
 
     Args:
         predictor: the network that answers.
@@ -86,7 +94,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         """Return a small scan that one sample of a patch makes, some with thick slices."""
         sample = self.samples[number]
         spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
-        step = int(rng.choice([1, 1, 2, 3]))
+        step = int(rng.choice(_MADE_STEPS))
         image = sitk.GetImageFromArray(_CONTRAST * sample["patch"][0].numpy()[::step])
         image.SetSpacing((spacing, spacing, spacing * step))
         # Its brightness is normalised already; there are no Hounsfield units to clamp.
@@ -102,7 +110,7 @@ def record_session(
     manner: Manner,
     rng: np.random.Generator,
 ) -> list[NDArray[np.void]]:
-    """Click at the largest error again and again, and return what each correcting click met.
+    """Click at the largest error again and again, and return what each correcting click met, in two cubes.
 
     Args:
         predictor: the network that answers.
@@ -116,8 +124,7 @@ def record_session(
     Raises:
         ImageError: when the scan is of one value.
     """
-    observer = _Observer(predictor, manner)
-    session = InteractiveSession(observer)
+    session = _WatchedSession(predictor, manner, rng)
     session.set_image(image, modality)
     grid = ImageGrid.of(image)
     lesion = VoxelSet.of(truth, grid.whole)
@@ -135,24 +142,54 @@ def record_session(
             moved = np.clip(moved, 0, np.array(truth.shape) - 1)
             if truth[tuple(moved)] == positive and answer[tuple(moved)] != positive:
                 voxel = tuple(int(v) for v in moved)
-        observer.seen = None
+        session.seen.clear()
         session.click(grid.point(np.array(voxel[::-1])), positive)
-        if observer.seen is not None:
-            records.append(as_record(observer.seen, mask_share(lesion, grid, observer.seen.cube)))
+        records += [as_record(known, mask_share(lesion, grid, known.cube)) for known in session.seen]
         answer = sitk.GetArrayFromImage(session.mask) != 0
     return records
 
 
-class _Observer(Relay):
-    """A predictor that notes what it is asked to correct, and corrects in a manner that is not its own."""
+class _WatchedSession(InteractiveSession):
+    """A session that notes what its clicks meet."""
+
+    def __init__(self, predictor: Predictor, manner: Manner, rng: np.random.Generator) -> None:
+        super().__init__(_Mannered(predictor, manner))
+        self._rng = rng
+        self.seen: list[Correction] = []
+
+    def _corrector_of(self, image: sitk.Image) -> MaskCorrector:
+        return _WatchedCorrector(self._predictor, image, self._rng, self.seen)
+
+
+class _WatchedCorrector(MaskCorrector):
+    """A corrector that notes what it is asked, in cubes of varied spacing."""
+
+    def __init__(
+        self, predictor: Predictor, image: sitk.Image, rng: np.random.Generator, seen: list[Correction]
+    ) -> None:
+        super().__init__(predictor, image)
+        self._rng, self._seen = rng, seen
+
+    def redrawn(
+        self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
+    ) -> VoxelSet:
+        cubes = [self._varied(cube) for _ in range(_CUBES)]
+        self._seen += [self.known(mask, clicks, looks, each, depth) for each in cubes]
+        return super().redrawn(mask, clicks, looks, cubes[0], depth)
+
+    def _varied(self, cube: PatchGrid) -> PatchGrid:
+        low, high = np.log(_VARIED)
+        return varied_cube(cube, self.grid, float(np.exp(self._rng.uniform(low, high))))
+
+
+class _Mannered(Relay):
+    """A predictor that corrects in a manner that is not its own."""
 
     def __init__(self, predictor: Predictor, manner: Manner) -> None:
         super().__init__(predictor, replace(predictor.capabilities, corrects=True))
         self._manner = manner
-        self.seen: Correction | None = None
 
     def correct(self, correction: Correction) -> FloatArray:
-        self.seen = correction
         return self._manner(correction)
 
 

@@ -1,0 +1,78 @@
+"""What a network's corrector makes of a mask where it was clicked, on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+
+from MSAMLogic.correction import (
+    Correction,
+    click_depth,
+    corrected,
+    correction_cube,
+    mask_share,
+)
+from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
+from MSAMLogic.looks import Look, joint_logits
+from MSAMLogic.predictor import Predictor
+from MSAMLogic.session_state import Click
+from MSAMLogic.voxels import VoxelSet
+
+
+class MaskCorrector:
+    """Corrects masks of one image where they are clicked.
+
+    Args:
+        predictor: a network that corrects.
+        image: a scalar volume of three dimensions; it is not copied.
+    """
+
+    def __init__(self, predictor: Predictor, image: sitk.Image) -> None:
+        self._predictor, self._image = predictor, image
+        self.grid = ImageGrid.of(image)
+
+    def corrected(self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look]) -> VoxelSet | None:
+        """Return a mask as its newest click corrects it, or None where the click only confirms it.
+
+        Args:
+            mask: what was clicked at, not empty.
+            clicks: of the lesion, the newest last.
+            looks: what the network answers to them.
+        """
+        newest = clicks[-1]
+        depth = click_depth(mask, self.grid, newest.point, newest.positive)
+        if not depth:
+            return None
+        cube = correction_cube(depth, self.grid, newest.point, looks[0].grid.axes)
+        return self.redrawn(mask, clicks, looks, cube, depth)
+
+    def redrawn(
+        self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
+    ) -> VoxelSet:
+        """Return a mask with what is wrong in a cube round the last click put right.
+
+        Args:
+            mask: what was clicked at.
+            clicks: of the lesion.
+            looks: what the network answers to them.
+            cube: round the last click.
+            depth: millimetres between the last click and the mask's edge.
+        """
+        known = self.known(mask, clicks, looks, cube, depth)
+        return corrected(mask, self.grid, cube, known.before, self._predictor.correct(known))
+
+    def known(
+        self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
+    ) -> Correction:
+        """Return what is known in a cube round the last click; the arguments are those of :meth:`redrawn`."""
+        return Correction(
+            cube,
+            extract_patch(self._image, cube, np.nan, antialias=True),
+            mask_share(mask, self.grid, cube),
+            joint_logits(looks, cube),
+            cube.voxels(np.array([click.point for click in clicks])).astype(np.float32),
+            np.array([int(click.positive) for click in clicks], np.int64),
+            depth / cube.spacing,
+        )
