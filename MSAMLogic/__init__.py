@@ -7,19 +7,22 @@
     changed = session.click((12.0, -30.5, 88))  # LPS millimetres; returns the changed sub-region
 
 Plain Python: no Slicer, Qt or VTK. Importing the package does not import torch, which Slicer may have to
-install first.
+install first; it decides how torch's threads wait, see :mod:`MSAMLogic.waiting_threads`.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from MSAMLogic.errors import MSAMError
 from MSAMLogic.version import __version__
+from MSAMLogic.waiting_threads import let_waiting_threads_sleep
 
 if TYPE_CHECKING:
     from MSAMLogic.predictor import load_model
     from MSAMLogic.session import Click, InteractiveSession
 
 __all__ = ["Click", "InteractiveSession", "MSAMError", "__version__", "load_model"]
+
+let_waiting_threads_sleep()  # before anything of the package imports torch
 
 _LAZY = {"InteractiveSession": "session", "Click": "session", "load_model": "predictor"}
 
