@@ -128,6 +128,34 @@ def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.
     return extract_patch(image.image(mask.read(region).astype(np.uint8), region), cube, antialias=True)
 
 
+def obeying_earlier_clicks(logits: NDArray[np.float32], correction: Correction) -> NDArray[np.float32]:
+    """Return logits that do not take back what earlier clicks asked for and had.
+
+    Where a correction would contradict an earlier click, the mask stays as it was in all cells that lie
+    nearer to that click than to the correcting one. The same array where there is nothing to take back.
+
+    Args:
+        logits: (n, n, n) what a corrector says.
+        correction: what it was asked.
+    """
+    before = 2 * correction.before - 1
+    contradicted = []
+    for coords, label in zip(correction.coords[:-1], correction.labels[:-1], strict=True):
+        i, j, k = np.rint(coords).astype(int)
+        if all(0 <= v < logits.shape[0] for v in (i, j, k)):
+            was_right, is_right = ((values[i, j, k] > 0) == bool(label) for values in (before, logits))
+            if was_right and not is_right:
+                contradicted.append(coords)
+    if not contradicted:
+        return logits
+    cells = np.moveaxis(np.indices(logits.shape, np.float32), 0, -1)
+    from_newest = np.linalg.norm(cells - correction.coords[-1], axis=-1)
+    stays = np.zeros(logits.shape, bool)
+    for coords in contradicted:
+        stays |= np.linalg.norm(cells - coords, axis=-1) < from_newest
+    return np.where(stays, before, logits).astype(np.float32)
+
+
 def corrected(
     mask: VoxelSet,
     image: ImageGrid,

@@ -13,6 +13,7 @@ from MSAMLogic.correction import (
     corrected,
     correction_cube,
     mask_share,
+    obeying_earlier_clicks,
 )
 from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
 from MSAMLogic.looks import Look, joint_logits
@@ -53,6 +54,8 @@ class MaskCorrector:
     ) -> VoxelSet:
         """Return a mask with what is wrong in a cube round the last click put right.
 
+        Earlier clicks stay obeyed, unless no part of the mask that a lesion click is in was right.
+
         Args:
             mask: what was clicked at.
             clicks: of the lesion.
@@ -61,7 +64,17 @@ class MaskCorrector:
             depth: millimetres between the last click and the mask's edge.
         """
         known = self.known(mask, clicks, looks, cube, depth)
-        return corrected(mask, self.grid, cube, known.before, self._predictor.correct(known))
+        logits = self._predictor.correct(known)
+        redrawn = corrected(mask, self.grid, cube, known.before, logits)
+        obeying = obeying_earlier_clicks(logits, known)
+        if obeying is logits or self.loses_lesion(redrawn, clicks):
+            return redrawn
+        return corrected(mask, self.grid, cube, known.before, obeying)
+
+    def loses_lesion(self, mask: VoxelSet, clicks: Sequence[Click]) -> bool:
+        """Whether there are lesion clicks and the mask holds none of them."""
+        wanted = [self.grid.nearest(click.point) for click in clicks if click.positive]
+        return bool(wanted) and not any(index in mask for index in wanted)
 
     def known(
         self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float

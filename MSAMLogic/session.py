@@ -403,10 +403,9 @@ class InteractiveSession:
         corrector, voxels = self._corrector, None
         if corrector is not None and not before.empty:
             voxels = corrector.corrected(before, clicks, looks)
-            wanted = [self._grid.nearest(click.point) for click in clicks if click.positive]
             if voxels is None:  # the click confirms what is there
                 voxels = before if len(clicks) > 1 else None
-            elif wanted and not any(index in voxels for index in wanted):
+            elif corrector.loses_lesion(voxels, clicks):
                 voxels = None  # the lesion itself is gone: all of the mask was wrong, not a part of it
         if voxels is None:
             voxels = VoxelSet.of(*fused_mask(looks, self._grid, self._grid.whole))

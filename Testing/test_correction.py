@@ -10,11 +10,13 @@ from images import oblique
 
 from MSAMLogic.correction import (
     CUBE_SIZE,
+    Correction,
     click_depth,
     corrected,
     correction_cube,
     edge_distance,
     mask_share,
+    obeying_earlier_clicks,
     varied_cube,
 )
 from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid, Region
@@ -201,3 +203,49 @@ def test_a_varied_cube_keeps_within_what_makes_sense(factor: float, expected: fl
     varied = varied_cube(cube, GRID, factor)
     assert varied.spacing == pytest.approx(expected)
     assert (varied.centre, varied.size, varied.axes) == (cube.centre, cube.size, cube.axes)
+
+
+def asked(coords: list[tuple[float, float, float]], labels: list[int], before: np.ndarray) -> Correction:
+    nothing = np.zeros_like(before)
+    places = np.array([*coords, (15.5, 15.5, 15.5)], np.float32)
+    cube = PatchGrid((0.0, 0.0, 0.0), 1.0, CUBE_SIZE)
+    return Correction(cube, nothing, before, nothing, places, np.array([*labels, 1]), 2.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.integers(0, 31)] * 3), min_size=1, max_size=5, unique=True),
+    st.lists(st.integers(0, 1), min_size=5, max_size=5),
+    st.integers(0, 99),
+)
+def test_a_correction_takes_back_nothing_that_an_earlier_click_had(
+    places: list[tuple[int, int, int]], labels: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    before = rng.integers(0, 2, (CUBE_SIZE,) * 3).astype(np.float32)
+    logits = rng.normal(0, 3, before.shape).astype(np.float32)
+    correction = asked([(float(i), float(j), float(k)) for i, j, k in places], labels[: len(places)], before)
+    kept = obeying_earlier_clicks(logits, correction)
+    for place, label in zip(places, labels, strict=False):
+        if before[place] == label:
+            assert (kept[place] > 0) == label
+    # What the correcting click lies nearest to is the corrector's to say.
+    assert (kept[15:17, 15:17, 15:17] == logits[15:17, 15:17, 15:17]).all()
+    changed = kept != logits
+    assert ((kept > 0) == (before > 0.5))[changed].all()
+
+
+def test_earlier_clicks_that_are_obeyed_lie_elsewhere_or_were_wrong_before_change_nothing() -> None:
+    before = np.ones((CUBE_SIZE,) * 3, np.float32)
+    logits = np.full(before.shape, -1, np.float32)
+    logits[:16] = 1
+    coords = [(3.0, 3.0, 3.0), (40.0, 3.0, 3.0), (28.0, 3.0, 3.0)]
+    kept = obeying_earlier_clicks(logits, asked(coords, [1, 1, 0], before))
+    assert (kept == logits).all()
+
+
+def test_where_a_correction_contradicts_an_earlier_click_the_mask_stays_round_it() -> None:
+    before = np.ones((CUBE_SIZE,) * 3, np.float32)
+    logits = np.full(before.shape, -1, np.float32)
+    kept = obeying_earlier_clicks(logits, asked([(28.0, 15.5, 15.5)], [1], before))
+    assert (kept[22:] > 0).all() and (kept[:21] < 0).all()

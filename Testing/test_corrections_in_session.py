@@ -242,6 +242,19 @@ def test_a_correction_that_loses_every_lesion_click_gives_way_to_the_answer() ->
     assert after[(away > 9.0) & (distances(session.mask, centre) < RADIUS - 2)].all()
 
 
+def test_a_correction_takes_back_nothing_that_earlier_clicks_asked_for() -> None:
+    session, predictor, centre = started(obey)
+    taken, kept = beside(centre, 5.0), beside(centre, -4.0)
+    session.click(taken, positive=False)
+    # All of the cube, and the place of the earlier click too.
+    predictor.rule = lambda correction: np.full(correction.image.shape, 5, np.float32)
+    session.click(beside(centre, -11.0))
+    mask = session.mask
+    assert mask[mask.TransformPhysicalPointToIndex(beside(centre, -11.0))]
+    assert mask[mask.TransformPhysicalPointToIndex(kept)]
+    assert not mask[mask.TransformPhysicalPointToIndex(taken)]
+
+
 def test_against_a_given_mask_clicks_may_leave_nothing() -> None:
     session, _, centre = started(nothing)
     session.set_mask(session.mask)
