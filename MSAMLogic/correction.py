@@ -128,6 +128,26 @@ def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.
     return extract_patch(image.image(mask.read(region).astype(np.uint8), region), cube, antialias=True)
 
 
+def obeys(logits: NDArray[np.float32], correction: Correction) -> bool:
+    """Whether logits (n, n, n) say at the correcting click what it asks for."""
+    n = logits.shape[0]
+    middle = (slice((n - 1) // 2, n // 2 + 1),) * 3
+    return bool((logits[middle].mean() > 0) == bool(correction.labels[-1]))
+
+
+def made_to_obey(logits: NDArray[np.float32], correction: Correction) -> NDArray[np.float32]:
+    """Return logits that obey the correcting click, at least half of the way to the edge of the mask."""
+    sign = 1.0 if correction.labels[-1] else -1.0
+    near = _from(correction.coords[-1], logits.shape[0]) < max(correction.depth / 2, 1.0)
+    return np.where(near, sign, logits).astype(np.float32)
+
+
+def _from(coords: NDArray[np.float32], size: int) -> NDArray[np.floating]:
+    """Return the distance (n, n, n) of each cell from a place in cells."""
+    cells = np.moveaxis(np.indices((size,) * 3, np.float32), 0, -1)
+    return np.asarray(np.linalg.norm(cells - coords, axis=-1))
+
+
 def obeying_earlier_clicks(logits: NDArray[np.float32], correction: Correction) -> NDArray[np.float32]:
     """Return logits that do not take back what earlier clicks asked for and had.
 
@@ -148,11 +168,11 @@ def obeying_earlier_clicks(logits: NDArray[np.float32], correction: Correction) 
                 contradicted.append(coords)
     if not contradicted:
         return logits
-    cells = np.moveaxis(np.indices(logits.shape, np.float32), 0, -1)
-    from_newest = np.linalg.norm(cells - correction.coords[-1], axis=-1)
+    size = logits.shape[0]
+    from_newest = _from(correction.coords[-1], size)
     stays = np.zeros(logits.shape, bool)
     for coords in contradicted:
-        stays |= np.linalg.norm(cells - coords, axis=-1) < from_newest
+        stays |= _from(coords, size) < from_newest
     return np.where(stays, before, logits).astype(np.float32)
 
 

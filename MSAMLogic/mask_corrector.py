@@ -12,14 +12,19 @@ from MSAMLogic.correction import (
     click_depth,
     corrected,
     correction_cube,
+    made_to_obey,
     mask_share,
     obeying_earlier_clicks,
+    obeys,
+    varied_cube,
 )
 from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
 from MSAMLogic.looks import Look, joint_logits
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet
+
+_CLOSER_CUBES = 2  # each half as large as the one before
 
 
 class MaskCorrector:
@@ -54,7 +59,9 @@ class MaskCorrector:
     ) -> VoxelSet:
         """Return a mask with what is wrong in a cube round the last click put right.
 
-        Earlier clicks stay obeyed, unless no part of the mask that a lesion click is in was right.
+        A click that the corrector does not obey lies in something small and far from the mask: it looks
+        closer, and at last the click is obeyed without it. Earlier clicks stay obeyed, unless no part of the
+        mask that a lesion click is in was right.
 
         Args:
             mask: what was clicked at.
@@ -65,6 +72,14 @@ class MaskCorrector:
         """
         known = self.known(mask, clicks, looks, cube, depth)
         logits = self._predictor.correct(known)
+        for _ in range(_CLOSER_CUBES):
+            if obeys(logits, known):
+                break
+            cube = varied_cube(cube, self.grid, 0.5)
+            known = self.known(mask, clicks, looks, cube, depth)
+            logits = self._predictor.correct(known)
+        if not obeys(logits, known):
+            logits = made_to_obey(logits, known)
         redrawn = corrected(mask, self.grid, cube, known.before, logits)
         obeying = obeying_earlier_clicks(logits, known)
         if obeying is logits or self.loses_lesion(redrawn, clicks):

@@ -74,7 +74,7 @@ def test_a_further_click_changes_the_mask_round_it_and_nothing_else(direction: t
 
 
 def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
-    session, predictor, centre = started(as_before)
+    session, predictor, centre = started(obey)
     click = beside(centre, 6.0)
     session.click(click, positive=False)
     (correction,) = predictor.corrections
@@ -94,7 +94,7 @@ def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
 
 
 def test_beyond_the_image_the_correction_knows_nothing() -> None:
-    session, predictor, _ = started(as_before)
+    session, predictor, _ = started(obey)
     corner = session.mask.TransformIndexToPhysicalPoint((2, 2, 2))
     session.set_mask(sitk.Paste(session.mask, session.mask[0:6, 0:6, 0:6] + 1, (6, 6, 6)))
     session.click(corner, positive=False)
@@ -253,6 +253,38 @@ def test_a_correction_takes_back_nothing_that_earlier_clicks_asked_for() -> None
     assert mask[mask.TransformPhysicalPointToIndex(beside(centre, -11.0))]
     assert mask[mask.TransformPhysicalPointToIndex(kept)]
     assert not mask[mask.TransformPhysicalPointToIndex(taken)]
+
+
+def test_a_click_that_is_not_obeyed_is_looked_at_more_closely() -> None:
+    session, predictor, centre = started(obey)
+    click = beside(centre, 20.0)
+    coarsest: list[float] = []
+
+    def sees_only_what_is_large(correction: Correction) -> FloatArray:
+        coarsest.append(correction.cube.spacing)
+        return obey(correction) if correction.cube.spacing < 0.6 * coarsest[0] else as_before(correction)
+
+    predictor.rule = sees_only_what_is_large
+    before = array(session.mask)
+    session.click(click)
+    assert [spacing / coarsest[0] for spacing in coarsest] == pytest.approx([1.0, 0.5], rel=0.01)
+    after = array(session.mask)
+    away = distances(session.mask, click)
+    assert after[away < 3 * coarsest[1]].all() and (after & ~before).any()
+    assert (after == before)[away > 8 * coarsest[1]].all()
+
+
+@pytest.mark.parametrize(("beyond", "positive"), [(20.0, True), (4.0, False)])
+def test_a_click_is_obeyed_even_if_the_corrector_never_does(beyond: float, positive: bool) -> None:
+    session, predictor, centre = started(as_before)
+    click = beside(centre, beyond)
+    before = array(session.mask)
+    session.click(click, positive)
+    after, away = array(session.mask), distances(session.mask, click)
+    depth = abs(beyond - RADIUS)
+    assert len(predictor.corrections) == 3
+    assert (after[away < 0.35 * depth] == positive).all()
+    assert (after == before)[away > depth].all() and (after != before).any()
 
 
 def test_against_a_given_mask_clicks_may_leave_nothing() -> None:
