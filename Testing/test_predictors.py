@@ -14,7 +14,7 @@ from MSAMLogic.correction import Correction
 from MSAMLogic.evaluation.ablation import without
 from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.predictor import Predictor
-from MSAMLogic.training.corrections.sessions import _Observer
+from MSAMLogic.training.corrections.sessions import _Mannered
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "SlicerMSAM"))
 from SlicerMSAMLib.inference_worker import CancelledError
@@ -56,7 +56,7 @@ def test_each_question_reaches_the_network(wrap: Any, question: str) -> None:
 
 @pytest.mark.parametrize("question", ["encode", "decode"])
 def test_whoever_watches_a_session_passes_its_questions_on(question: str) -> None:
-    observer = _Observer(Echo(), lambda correction: correction.answer)  # type: ignore[arg-type]
+    observer = _Mannered(Echo(), lambda correction: correction.answer)  # type: ignore[arg-type]
     arguments = ARGUMENTS[question]
     assert getattr(observer, question)(*arguments) == (question, len(arguments))
 
