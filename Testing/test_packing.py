@@ -71,9 +71,7 @@ def test_a_packed_data_set_is_small_enough_and_its_lesions_are_where_they_were(
         assert new.volume == pytest.approx(old.volume, rel=0.15)
         if before.name == "small":
             assert now.grid == was.grid
-            assert np.array_equal(
-                sitk.GetArrayViewFromImage(now.image), sitk.GetArrayViewFromImage(was.image)
-            )
+            assert np.array_equal(sitk.GetArrayFromImage(now.image), sitk.GetArrayFromImage(was.image))
         else:
             assert np.prod(now.grid.size) < 0.4 * np.prod(was.grid.size)
 

@@ -83,7 +83,7 @@ class LoadedCase:
 
     @property
     def image(self) -> sitk.Image:
-        """The whole image, int16, on demand."""
+        """The whole image, int16, made anew each time: keep it for as long as a view of its voxels."""
         return self.grid.image(np.asarray(self._values), self.grid.whole)
 
     @property

@@ -64,7 +64,7 @@ def voxel_count(editor: Any) -> int:
     """Return how many voxels the selected lesion's newest mask has."""
     import SimpleITK as sitk
 
-    return int(sitk.GetArrayViewFromImage(editor.lesion.update.mask).sum())
+    return int(sitk.GetArrayFromImage(editor.lesion.update.mask).sum())
 
 
 def click_refine_undo_accept(test: Any, logic: Any) -> None:
