@@ -135,15 +135,17 @@ def obeys(logits: NDArray[np.float32], correction: Correction) -> bool:
     return bool((logits[middle].mean() > 0) == bool(correction.labels[-1]))
 
 
-def made_to_obey(logits: NDArray[np.float32], correction: Correction) -> NDArray[np.float32]:
-    """Return logits that obey the correcting click, at least half of the way to the edge of the mask."""
+def made_to_obey(
+    logits: NDArray[np.floating], correction: Correction, depths: float = 0.5
+) -> NDArray[np.float32]:
+    """Return logits that obey the correcting click, so many times as far round it as the error is deep."""
     sign = 1.0 if correction.labels[-1] else -1.0
-    near = _from(correction.coords[-1], logits.shape[0]) < max(correction.depth / 2, 1.0)
+    near = distance_from(correction.coords[-1], logits.shape[0]) < max(depths * correction.depth, 1.0)
     return np.where(near, sign, logits).astype(np.float32)
 
 
-def _from(coords: NDArray[np.float32], size: int) -> NDArray[np.floating]:
-    """Return the distance (n, n, n) of each cell from a place in cells."""
+def distance_from(coords: NDArray[np.float32], size: int) -> NDArray[np.floating]:
+    """Return the distance (n, n, n) in cells of each cell of a cube from a place (3,) in cells."""
     cells = np.moveaxis(np.indices((size,) * 3, np.float32), 0, -1)
     return np.asarray(np.linalg.norm(cells - coords, axis=-1))
 
@@ -169,10 +171,10 @@ def obeying_earlier_clicks(logits: NDArray[np.float32], correction: Correction) 
     if not contradicted:
         return logits
     size = logits.shape[0]
-    from_newest = _from(correction.coords[-1], size)
+    from_newest = distance_from(correction.coords[-1], size)
     stays = np.zeros(logits.shape, bool)
     for coords in contradicted:
-        stays |= _from(coords, size) < from_newest
+        stays |= distance_from(coords, size) < from_newest
     return np.where(stays, before, logits).astype(np.float32)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from MSAMLogic.correction import (
     Correction,
@@ -70,21 +71,26 @@ class MaskCorrector:
             cube: round the last click.
             depth: millimetres between the last click and the mask's edge.
         """
-        known = self.known(mask, clicks, looks, cube, depth)
-        logits = self._predictor.correct(known)
-        for _ in range(_CLOSER_CUBES):
-            if obeys(logits, known):
-                break
-            cube = varied_cube(cube, self.grid, 0.5)
-            known = self.known(mask, clicks, looks, cube, depth)
-            logits = self._predictor.correct(known)
-        if not obeys(logits, known):
-            logits = made_to_obey(logits, known)
-        redrawn = corrected(mask, self.grid, cube, known.before, logits)
+        known, logits = self._obedient(mask, clicks, looks, cube, depth)
+        redrawn = corrected(mask, self.grid, known.cube, known.before, logits)
         obeying = obeying_earlier_clicks(logits, known)
         if obeying is logits or self.loses_lesion(redrawn, clicks):
             return redrawn
-        return corrected(mask, self.grid, cube, known.before, obeying)
+        return corrected(mask, self.grid, known.cube, known.before, obeying)
+
+    def _obedient(
+        self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
+    ) -> tuple[Correction, NDArray[np.float32]]:
+        """Return what is known in a cube, or a closer one, and logits there that obey the last click."""
+        for _ in range(1 + _CLOSER_CUBES):
+            known = self.known(mask, clicks, looks, cube, depth)
+            logits = self._predictor.correct(known)
+            if obeys(logits, known):
+                return known, logits
+            cube = varied_cube(cube, self.grid, 0.5)
+            if cube == known.cube:  # as close as the voxels allow
+                break
+        return known, made_to_obey(logits, known)
 
     def loses_lesion(self, mask: VoxelSet, clicks: Sequence[Click]) -> bool:
         """Whether there are lesion clicks and the mask holds none of them."""

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from MSAMLogic.correction import Correction, mask_share, varied_cube
+from MSAMLogic.correction import Correction, distance_from, made_to_obey, mask_share, varied_cube
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.intensity import Modality
@@ -207,24 +207,11 @@ def _as_asked(correction: Correction) -> FloatArray:
 
 def _as_asked_nearby(correction: Correction) -> FloatArray:
     """The same, and only up to four times as far as the error is deep; the click itself is obeyed."""
-    distance = _from_click(correction)
+    distance = distance_from(correction.coords[-1], correction.image.shape[0])
     changed = np.where(distance < 4 * correction.depth, _as_asked(correction), 2 * correction.before - 1)
-    return _obeying(changed, correction, 1.0)
+    return made_to_obey(changed, correction, 1.0)
 
 
 def _where_clicked(correction: Correction) -> FloatArray:
     """Change what lies closer to the click than the mask's edge, and little more."""
-    return _obeying(2 * correction.before - 1, correction, 1.3)
-
-
-def _obeying(logits: NDArray[np.floating], correction: Correction, depths: float) -> FloatArray:
-    sign = 1.0 if correction.labels[-1] else -1.0
-    near = _from_click(correction) < depths * correction.depth
-    return np.where(near, np.float32(sign), logits).astype(np.float32)
-
-
-def _from_click(correction: Correction) -> NDArray[np.floating]:
-    """Return the distance (n, n, n) of each cell from the click, in cells."""
-    along = (np.arange(correction.image.shape[0]) - (correction.image.shape[0] - 1) / 2) ** 2
-    squared = along[:, None, None] + along[None, :, None] + along[None, None, :]
-    return np.asarray(np.sqrt(squared))
+    return made_to_obey(2 * correction.before - 1, correction, 1.3)
