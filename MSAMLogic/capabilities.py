@@ -36,6 +36,8 @@ class Capabilities:
         first_looks: those to look at first and to choose among by how steady the lesion's size is; empty
             for a network that knows one spacing only.
         corrects: whether a further click changes the mask round that click only, as the network sees fit.
+        fused_looks: spacings of the first looks that the network makes one mask of, in its own order; empty
+            for one whose best look stands for itself.
         takes_clicks: whether it segments what is clicked; False for a network that names what it finds.
         background_clicks: whether clicks may be against the lesion.
         classes: names of the labels 1, 2, ... of a network that takes no clicks.
@@ -52,6 +54,7 @@ class Capabilities:
     all_clicks: bool = False
     first_looks: tuple[float, ...] = ()
     corrects: bool = False
+    fused_looks: tuple[float, ...] = ()
     takes_clicks: bool = True
     background_clicks: bool = True
     classes: tuple[str, ...] = ()

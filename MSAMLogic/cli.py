@@ -364,8 +364,10 @@ def train(
     output: Annotated[Path | None, typer.Option(help="Output folder, instead of the file's.")] = None,
 ) -> None:
     """Train a network, or go on with a run that was stopped."""
-    from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun, teaches_corrector
+    from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun
     from MSAMLogic.training.experiments import ExperimentConfig, ExperimentRun, is_experiment
+    from MSAMLogic.training.fusions.trainer import FusionConfig, FusionRun
+    from MSAMLogic.training.recorded_run import recipe_of
     from MSAMLogic.training.trainer import Trainer, TrainingConfig
 
     changes = {"minutes": minutes, "data": data, "output": output}
@@ -374,8 +376,10 @@ def train(
         if data is not None:
             raise TrainingError("The data set of an experiment has a layout of its own; name it in the file.")
         ExperimentRun(ExperimentConfig.read(config).model_copy(update=changes), log=typer.echo).run()
-    elif teaches_corrector(config):
+    elif recipe_of(config) == "corrector":
         CorrectorRun(CorrectorConfig.read(config).model_copy(update=changes), log=typer.echo).run()
+    elif recipe_of(config) == "look fusion":
+        FusionRun(FusionConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     else:
         Trainer(TrainingConfig.read(config).model_copy(update=changes), log=typer.echo).run()
     typer.echo("done")
@@ -448,8 +452,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             help="Beside the model, the model without an ingredient: finer-look, coarser-look, "
-            "first-looks, detail-branch, corrector, all-clicks or antialias. Repeat it for more rows; a+b "
-            "leaves out both."
+            "first-looks, look-fusion, detail-branch, corrector, all-clicks or antialias. Repeat it for "
+            "more rows; a+b leaves out both."
         ),
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,

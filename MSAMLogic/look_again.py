@@ -9,7 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.geometry import PatchGrid
-from MSAMLogic.looks import Look, as_large, better_grid, lesion_extent, next_grids, transfer_prompt
+from MSAMLogic.looks import (
+    Look,
+    as_large,
+    better_grid,
+    first_grids,
+    lesion_extent,
+    next_grids,
+    sharpest_look,
+    steadiest_look,
+    transfer_prompt,
+)
 from MSAMLogic.patch_answers import PatchAnswers
 from MSAMLogic.session_state import INSIDE, Click
 from MSAMLogic.voxels import VoxelSet
@@ -19,6 +29,19 @@ logger = logging.getLogger(__name__)
 _MOST_LOOKS = 3  # changes of spacing that one click may cause
 _MOST_REPLAYED = 4  # clicks that are made again at another spacing; each costs a decode
 _MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
+
+
+def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Look], Look]:
+    """Return the looks round the newest of some clicks, the finest first, and the one that suits best.
+
+    Args:
+        answers: of the network on the image.
+        clicks: within the patches, the newest last.
+    """
+    nothing = np.zeros((answers.capabilities.prompt_size,) * 3, np.float32)
+    grids = first_grids(clicks[-1].point, answers.grid, answers.capabilities)
+    looks = [answers.answer(grid, clicks, nothing) for grid in grids]
+    return looks, sharpest_look(steadiest_look(looks, answers.grid), looks)
 
 
 def better_look(answers: PatchAnswers, look: Look, clicks: Sequence[Click], has_given_mask: bool) -> Look:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correction import Correction
 from MSAMLogic.errors import ModelError
+from MSAMLogic.first_looks import FirstLooks
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,12 @@ class Predictor(Protocol):
         Asked only where ``capabilities.corrects`` says so.
         """
 
+    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+        """Return logits (n, n, n) in the cube round a lesion and their estimated Dice.
+
+        Asked only where ``capabilities.fused_looks`` names some.
+        """
+
 
 class Relay:
     """A predictor that passes every question on to another; what wraps one changes only what it is about.
@@ -87,6 +94,10 @@ class Relay:
     def correct(self, correction: Correction) -> FloatArray:
         """See :meth:`Predictor.correct`."""
         return self._predictor.correct(correction)
+
+    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+        """See :meth:`Predictor.fuse`."""
+        return self._predictor.fuse(known)
 
 
 class TorchPredictor:
@@ -156,6 +167,20 @@ class TorchPredictor:
         logits = self._run(lambda: self.network.correct(_on_device(known, self.device)))
         found: FloatArray = logits[0].float().cpu().numpy()
         return found
+
+    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+        """Return logits (n, n, n) in the cube round a lesion and their estimated Dice.
+
+        Raises:
+            ModelError: when the network makes no one mask of several looks.
+        """
+        import torch
+
+        from MSAMLogic.model.look_fusion import FirstLookTensors
+
+        tensors = FirstLookTensors(*(torch.from_numpy(part[None]) for part in known.arrays()))
+        logits, dice = self._run(lambda: self.network.fuse(_on_device(tensors, self.device)))
+        return logits[0].float().cpu().numpy(), float(dice[0])
 
     def classify(self, patch: FloatArray) -> FloatArray:
         """Return probabilities (K + 1, n, n, D) of background and the classes in a patch (n, n, D).

@@ -21,20 +21,18 @@ from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
 from MSAMLogic.image_check import check_image
 from MSAMLogic.intensity import Modality, guess_modality
-from MSAMLogic.look_again import better_look, further_looks, open_faces
+from MSAMLogic.look_again import better_look, first_looks, further_looks, open_faces
 from MSAMLogic.looks import (
     Look,
     covered,
     first_grid,
-    first_grids,
     fused_mask,
     is_connected,
     joint_grid,
-    sharpest_look,
-    steadiest_look,
     transfer_prompt,
 )
 from MSAMLogic.mask_corrector import MaskCorrector
+from MSAMLogic.mask_fusion import MaskFusion
 from MSAMLogic.patch_answers import PatchAnswers
 from MSAMLogic.predictor import as_predictor
 from MSAMLogic.session_state import INSIDE, Click, Lesion, SessionState
@@ -67,6 +65,7 @@ class InteractiveSession:
             )
         self._answers: PatchAnswers | None = None
         self._corrector: MaskCorrector | None = None
+        self._fusion: MaskFusion | None = None
         self._grid = ImageGrid((0, 0, 0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
         self._state = SessionState()
         self._past: list[SessionState] = []
@@ -86,6 +85,8 @@ class InteractiveSession:
         check_image(image)
         self._answers = PatchAnswers(self._predictor, image, modality or guess_modality(image))
         self._corrector = self._corrector_of(image)
+        fused = self._predictor.capabilities.fused_looks
+        self._fusion = MaskFusion(self._predictor, image) if fused else None
         self._grid = self._answers.grid
         self._state, self._past, self._future = SessionState(), [], []
 
@@ -340,12 +341,10 @@ class InteractiveSession:
         else:
             prompt = answers.prompt_of(taken, grid)
         if taken.empty and grid.spacing == first_grid(click.point, self._grid, capabilities).spacing:
-            grids = first_grids(click.point, self._grid, capabilities)
+            first, look = first_looks(answers, clicks)
         else:
-            grids = [grid]
-        looks = [answers.answer(each, clicks, prompt) for each in grids]
-        look = sharpest_look(steadiest_look(looks, self._grid), looks)
-        if len(grids) == 1:
+            first, look = [], answers.answer(grid, clicks, prompt)
+        if len(first) < 2:
             look = better_look(answers, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
         hidden = self._given_part(look.grid, click)
@@ -353,7 +352,10 @@ class InteractiveSession:
         for other in self._state.lesions:  # what they made of the given mask is seen, not what it was
             before = before.minus(other.hidden)
         looks = further_looks(answers, [look], clicks, self._state.given)
-        return self._lesion(clicks, looks, hidden, before)
+        lesion = self._lesion(clicks, looks, hidden, before)
+        if self._fusion is None or len(first) < 2 or len(clicks) > 1 or lesion.voxels.empty:
+            return lesion
+        return replace(lesion, voxels=self._fusion.fused(lesion.voxels, look, first, click.point))
 
     def _refined(self, answers: PatchAnswers, lesion: Lesion, click: Click) -> Lesion:
         """Return a lesion with one more click in one of its patches."""

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities, IntensityRange
 from MSAMLogic.correction import Correction
+from MSAMLogic.first_looks import FirstLooks
 from MSAMLogic.predictor import Answer
 
 FloatArray = NDArray[np.float32]
@@ -67,6 +68,22 @@ class CorrectingPredictor(ThresholdPredictor):
     def correct(self, correction: Correction) -> FloatArray:
         self.corrections.append(correction)
         return self.rule(correction)
+
+
+class FusingPredictor(ThresholdPredictor):
+    """Answers as a threshold does, and makes one mask of its first looks by a rule of the test."""
+
+    def __init__(self, rule: Callable[[FirstLooks], FloatArray]) -> None:
+        looks = (0.75, 1.5, 3.0)
+        super().__init__(
+            Capabilities(32, 16, looks, 1.5, all_clicks=True, first_looks=looks, fused_looks=looks)
+        )
+        self.rule = rule
+        self.fusions: list[FirstLooks] = []
+
+    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+        self.fusions.append(known)
+        return self.rule(known), 0.5
 
 
 def as_before(correction: Correction) -> FloatArray:

@@ -15,7 +15,9 @@ from MSAMLogic.evaluation.ablation import INGREDIENTS, without
 from MSAMLogic.model import CONFIGURATIONS, build_model
 from MSAMLogic.predictor import TorchPredictor
 
-ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=True, corrects=True)
+ABLE = Capabilities(
+    32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=True, corrects=True, fused_looks=(0.75, 3.0)
+)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ ABLE = Capabilities(32, 16, (0.75, 1.5, 3.0), 1.5, antialias=True, all_clicks=Tr
         (["all-clicks"], replace(ABLE, all_clicks=False)),
         (["antialias"], replace(ABLE, antialias=False)),
         (["corrector"], replace(ABLE, corrects=False)),
+        (["look-fusion"], replace(ABLE, fused_looks=())),
     ],
 )
 def test_a_session_is_told_less_and_gets_the_same_answers(ingredients: list[str], left: Capabilities) -> None:
@@ -44,7 +47,7 @@ def test_a_session_is_told_less_and_gets_the_same_answers(ingredients: list[str]
 @pytest.fixture(scope="module")
 def compact() -> TorchPredictor:
     torch.manual_seed(0)
-    config = replace(CONFIGURATIONS["msam-compact"], encoder_depth=1, global_blocks=(0,))
+    config = replace(CONFIGURATIONS["msam-compact"], encoder_depth=1, global_blocks=(0,), fusion_width=8)
     return TorchPredictor(build_model("", config), "cpu", "float32")
 
 

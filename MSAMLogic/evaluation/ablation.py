@@ -21,6 +21,7 @@ FIRST_LOOKS = "first-looks"
 ALL_CLICKS = "all-clicks"
 ANTIALIAS = "antialias"
 CORRECTOR = "corrector"
+LOOK_FUSION = "look-fusion"
 
 INGREDIENTS: dict[str, str] = {
     FINER_LOOK: "looks at a small lesion, or into a small image, at a finer spacing than the first look's",
@@ -28,6 +29,7 @@ INGREDIENTS: dict[str, str] = {
     "side by side",
     FIRST_LOOKS: "looks first at several spacings and goes on with the one in which the lesion's size is "
     "steadiest; without it, at one",
+    LOOK_FUSION: "makes one mask of the first looks; without it, the one that suits best stands for itself",
     DETAIL_BRANCH: "the high-resolution branch; without it the mask decoder's answer is upsampled",
     ALL_CLICKS: "all clicks of a patch in each answer; without it the newest and the mask prompt",
     CORRECTOR: "a further click changes the mask round it only, as a network of its own sees fit; without it "
@@ -74,6 +76,8 @@ def _lessened(capabilities: Capabilities, ingredient: str) -> Capabilities:
         return replace(capabilities, all_clicks=False)
     if ingredient == CORRECTOR:
         return replace(capabilities, corrects=False)
+    if ingredient == LOOK_FUSION:
+        return replace(capabilities, fused_looks=())
     return replace(capabilities, antialias=False)
 
 
@@ -92,12 +96,12 @@ def _without_detail_branch(predictor: Predictor) -> Predictor:
     from MSAMLogic.model import MSAM
 
     network = predictor.network
-    bare = MSAM(replace(network.config, detail_width=0, quality_width=0, first_looks=()))
+    bare = MSAM(replace(network.config, detail_width=0, quality_width=0, fusion_width=0, first_looks=()))
     bare.load_state_dict(
         {
             name: tensor
             for name, tensor in network.state_dict().items()
-            if name.split(".")[0] != "detail_branch"
+            if name.split(".")[0] not in ("detail_branch", "look_fusion")
         }
     )
     lessened = TorchPredictor(bare, "cpu")

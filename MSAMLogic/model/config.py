@@ -40,6 +40,8 @@ class ModelConfig(NetworkConfig):
             the estimate to the mask decoder, as published.
         corrector_width: channels at full resolution of the corrector, which keeps what a correcting click
             is not about; 0 leaves it out, as published.
+        fusion_width: channels at full resolution of the network that makes one mask of the first looks; 0
+            leaves it out, as published.
         all_clicks: whether a decode sees all clicks of the patch (SAM-Med3D) or the newest (M-SAM).
         spacings: millimetres a voxel at which the network may look at an image, ascending. The
             published networks know 1.5 mm only.
@@ -68,6 +70,7 @@ class ModelConfig(NetworkConfig):
     detail_width: int = 0
     quality_width: int = 0
     corrector_width: int = 0
+    fusion_width: int = 0
     all_clicks: bool = False
     spacings: tuple[float, ...] = (1.5,)
     first_spacing: float = 1.5
@@ -97,6 +100,10 @@ class ModelConfig(NetworkConfig):
             problems.append("the quality head needs the detail branch")
         if self.corrector_width % 8:
             problems.append("corrector_width must be a multiple of 8")
+        if self.fusion_width % 8:
+            problems.append("fusion_width must be a multiple of 8")
+        if self.fusion_width and len(self.first_looks) not in (2, 3, 4):
+            problems.append("a fusion needs two to four first_looks")
         if self.first_spacing not in self.spacings:
             problems.append("first_spacing must be one of spacings")
         if not set(self.first_looks) <= set(self.spacings):

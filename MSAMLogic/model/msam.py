@@ -14,6 +14,7 @@ from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.corrector import CorrectionTensors, Corrector
 from MSAMLogic.model.detail_branch import DetailBranch
 from MSAMLogic.model.image_encoder import ImageEncoder
+from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion
 from MSAMLogic.model.mask_decoder import MaskDecoder
 from MSAMLogic.model.mask_enhanced_adapter import MaskEnhancedAdapter
 from MSAMLogic.model.network import Network
@@ -67,6 +68,7 @@ class MSAM(Network):
         self.mask_enhanced_adapter = MaskEnhancedAdapter(config) if config.mask_enhanced_adapter else None
         self.detail_branch = DetailBranch(config) if config.detail_width else None
         self.corrector = Corrector(config.corrector_width) if config.corrector_width else None
+        self.look_fusion = LookFusion(config.fusion_width) if config.fusion_width else None
         # Convolutions at full resolution like channels last, and were trained in bfloat16.
         self.channels_last = self.trained_in_bfloat16 = self.detail_branch is not None
         if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
@@ -88,6 +90,7 @@ class MSAM(Network):
             config.all_clicks,
             config.first_looks,
             corrects=self.corrector is not None,
+            fused_looks=config.first_looks if self.look_fusion is not None else (),
         )
 
     def encode(self, patch: Tensor) -> Tensor:
@@ -169,6 +172,13 @@ class MSAM(Network):
             return super().correct(known)
         logits: Tensor = self.corrector(known)
         return logits
+
+    def fuse(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
+        """See :meth:`Network.fuse`."""
+        if self.look_fusion is None:
+            return super().fuse(known)
+        fused: tuple[Tensor, Tensor] = self.look_fusion(known)
+        return fused
 
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 from MSAMLogic.model.corrector import CorrectionTensors
+from MSAMLogic.model.look_fusion import FirstLookTensors
 
 
 class Network(nn.Module, ABC):
@@ -58,6 +59,14 @@ class Network(nn.Module, ABC):
             ModelError: when the network has no corrector.
         """
         raise ModelError("This model has no corrector; its answers stand for themselves.")
+
+    def fuse(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
+        """Return logits (B, n, n, n) in the cube round a lesion and their estimated Dice (B,).
+
+        Raises:
+            ModelError: when the network makes no one mask of several looks.
+        """
+        raise ModelError("This model makes no one mask of several looks; each answer stands for itself.")
 
     def classify(self, patch: Tensor) -> Tensor:
         """Return probabilities (B, K + 1, n, n, D) of background and K classes, of a network that knows them.

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.correction import CUBE_SIZE, Correction
-from MSAMLogic.errors import TrainingError
-from MSAMLogic.files import atomic_path
 
 MOST_CLICKS = 12
 _CUBE = (CUBE_SIZE,) * 3
@@ -43,32 +39,3 @@ def as_record(correction: Correction, truth: NDArray[np.float32]) -> NDArray[np.
     record["coords"][-count:] = correction.coords[-count:]
     record["depth"] = correction.depth
     return record
-
-
-def write_records(path: Path, records: list[NDArray[np.void]]) -> None:
-    """Write the records of a session; there may be none.
-
-    Raises:
-        OSError: when the folder cannot be written.
-    """
-    with atomic_path(path) as partial, partial.open("wb") as file:
-        np.save(file, np.array(records, RECORD))
-
-
-def map_records(path: Path) -> NDArray[np.void]:
-    """Return the records of a session, read from disk as they are used.
-
-    Raises:
-        TrainingError: when the file is damaged or of another version.
-    """
-    try:
-        records: NDArray[np.void] = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        # A memory map cannot be empty, a session can.
-        try:
-            records = np.load(path)
-        except (OSError, ValueError, EOFError) as error:
-            raise TrainingError(f"{path} is damaged ({error}); remove it and it is made again.") from error
-    if records.dtype != RECORD:
-        raise TrainingError(f"{path} is of another version; remove its folder and it is made again.")
-    return records

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from MSAMLogic.correction import edge_distance
 from MSAMLogic.errors import TrainingError
-from MSAMLogic.training.corrections.record import map_records
+from MSAMLogic.training.corrections.record import RECORD
+from MSAMLogic.training.cube_variation import turned, turned_point, varied
+from MSAMLogic.training.records import map_records
 
 _NO_ANSWER = 0.03  # share of the samples whose answer says nothing, so that the mask before counts too
 
@@ -32,7 +32,7 @@ class CorrectionSamples(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, files: Sequence[Path], seed: int, length: int) -> None:
-        self.sessions = [records for file in files if len(records := map_records(file))]
+        self.sessions = [records for file in files if len(records := map_records(file, RECORD))]
         if not self.sessions:
             raise TrainingError("No session was recorded that has a correction; record more of them.")
         self.seed, self.length = seed, length
@@ -57,53 +57,23 @@ class CorrectionSamples(Dataset[dict[str, Tensor]]):
         turn = rng.permutation(3)
         flip = rng.random(3) < 0.5
         image, before, answer, truth = (
-            _turned(np.asarray(record[name], np.float32), turn, flip)
+            turned(np.asarray(record[name], np.float32), turn, flip)
             for name in ("image", "before", "answer", "truth")
         )
-        middle = (image.shape[0] - 1) / 2
-        coords = (record["coords"][:, turn] - middle) * np.where(flip, -1, 1) + middle
+        coords = turned_point(record["coords"], image.shape[0], turn, flip)
         if rng.random() < _NO_ANSWER:
             answer = np.full_like(answer, -6.0)
         elif rng.random() < 0.1:
             answer = answer + np.full_like(answer, rng.normal(0, 1.5))
         share = np.asarray(before / 255, np.float32)
         sample = {
-            "patch": _varied(image, rng),
+            "patch": varied(image, rng),
             "before": share,
             "distance": edge_distance(share),
             "answer": answer,
-            "coords": coords.astype(np.float32),
+            "coords": coords,
             "labels": record["labels"].astype(np.int64),
             "depth": np.asarray(record["depth"], np.float32),
             "target": truth / 255,
         }
         return {name: torch.from_numpy(np.array(value, order="C")) for name, value in sample.items()}
-
-
-def _turned(
-    cube: NDArray[np.float32], turn: NDArray[np.intp], flip: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """Return a cube with its axes exchanged and some of them reversed."""
-    return cube.transpose(turn)[tuple(slice(None, None, -1 if back else 1) for back in flip)]
-
-
-def _varied(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Vary sign, noise, contrast and sharpness; what lies beyond the image stays NaN."""
-    known = image[~np.isnan(image)]
-    if not known.size:
-        return image
-    out: NDArray[np.floating] = image
-    deviation = float(known.std()) + 1e-3
-    if rng.random() < 0.1:
-        out = -out
-    if rng.random() < 0.3:
-        out = out + rng.normal(0, rng.uniform(0.02, 0.25) * deviation, out.shape)
-    if rng.random() < 0.3:
-        low, high = np.nanpercentile(out, (1, 99))
-        unit = np.clip((out - low) / (high - low + 1e-3), 0, 1.3)
-        out = unit ** float(np.exp(rng.uniform(-0.5, 0.5)))
-    if rng.random() < 0.15:
-        filled = np.nan_to_num(out, nan=float(np.nanmean(out)))
-        blurred = ndimage.gaussian_filter(filled, rng.uniform(0.3, 0.9))
-        out = np.where(np.isnan(out), np.nan, blurred)
-    return np.asarray(out, np.float32)

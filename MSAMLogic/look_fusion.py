@@ -1,0 +1,94 @@
+"""Bring the first looks at a lesion to one cube, in which one mask is made of them.
+
+A first click is looked at in several patches, from fine to coarse. One of them suits the lesion best, but
+the others know something too: a finer one where the edge runs, a coarser one how far the lesion goes on. All
+of them are brought to one cube round the lesion, in which it fills about the same share whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from MSAMLogic.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
+from MSAMLogic.looks import Look, lesion_extent
+
+# Share of the cube that the longest side of the lesion fills.
+_FILL = 0.6
+# The cube is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
+_FINEST_SHARE = 0.5
+_COARSEST_MM = 5.0
+_INNER_SHARE = 0.4  # of the cube's side; no farther from its middle the click lies
+
+
+def fusion_cube(look: Look, point: Point, image: ImageGrid, scale: float = 1.0) -> PatchGrid:
+    """Return the cube round the lesion that a look shows, the click well inside.
+
+    Args:
+        look: whose mask says how large the lesion is; an empty one is taken for a small one.
+        point: LPS millimetres of the click.
+        image: the image's grid.
+        scale: how many times as large as usual the cells are.
+    """
+    extent = lesion_extent(look, look.grid.voxels(np.asarray(point)))
+    if extent is None:
+        middle, longest = np.asarray(point), 0.25 * look.grid.extent
+    else:
+        middle, longest = (
+            look.grid.world((extent.low + extent.high) / 2),
+            extent.fill * look.grid.spacing,
+        )
+    wanted = scale * longest / (_FILL * CUBE_SIZE)
+    spacing = float(np.clip(wanted, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
+    reach = _INNER_SHARE * CUBE_SIZE * spacing
+    x, y, z = (float(v) for v in np.clip(middle, np.asarray(point) - reach, np.asarray(point) + reach))
+    return PatchGrid((x, y, z), spacing, CUBE_SIZE, look.grid.axes)
+
+
+def first_looks_in(
+    cube: PatchGrid,
+    image: sitk.Image,
+    chosen: Look,
+    looks: Sequence[Look],
+    spacings: Sequence[float],
+    point: Point,
+) -> FirstLooks:
+    """Return what the first looks show in a cube.
+
+    Args:
+        cube: round the lesion.
+        image: the scan.
+        chosen: the look that suits best, maybe drawn larger than it was answered.
+        looks: all first looks.
+        spacings: those that a network looks at first, at most four, ascending; some may not have been
+            looked at.
+        point: LPS millimetres of the click.
+    """
+    answers = np.full((MOST_LOOKS, *(cube.size,) * 3), np.nan, np.float32)
+    for number, spacing in enumerate(spacings[:MOST_LOOKS]):
+        for look in looks:
+            if abs(look.grid.spacing / spacing - 1) < 1e-3:
+                answers[number] = _logits_in(cube, look)
+    return FirstLooks(
+        cube,
+        extract_patch(image, cube, np.nan, antialias=True),
+        _logits_in(cube, chosen),
+        answers,
+        cube.voxels(np.asarray(point)).astype(np.float32),
+        (_voxel_sides(ImageGrid.of(image), cube) / cube.spacing).astype(np.float32),
+    )
+
+
+def _logits_in(cube: PatchGrid, look: Look) -> NDArray[np.float32]:
+    return extract_patch(look.answer_grid.image(look.logits.astype(np.float32)), cube, outside=np.nan)
+
+
+def _voxel_sides(image: ImageGrid, cube: PatchGrid) -> NDArray[np.float64]:
+    """Return the millimetres (3,) of a voxel's side along the image axis nearest to each cube axis."""
+    axes = np.asarray(cube.axes).reshape(3, 3)
+    cosines = np.abs(axes.T @ np.asarray(image.direction).reshape(3, 3))  # (cube axis, image axis)
+    return np.asarray(np.asarray(image.spacing)[cosines.argmax(axis=1)], np.float64)

@@ -1,0 +1,43 @@
+"""What a network's look fusion makes of the first looks at a lesion, on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import SimpleITK as sitk
+
+from MSAMLogic.correction import corrected, mask_share
+from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looks import Look
+from MSAMLogic.predictor import Predictor
+from MSAMLogic.voxels import VoxelSet
+
+
+class MaskFusion:
+    """Makes one mask of the first looks at a lesion.
+
+    Args:
+        predictor: a network that fuses.
+        image: a scalar volume of three dimensions; it is not copied.
+    """
+
+    def __init__(self, predictor: Predictor, image: sitk.Image) -> None:
+        self._predictor, self._image = predictor, image
+        self._grid = ImageGrid.of(image)
+
+    def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
+        """Return what all looks show together; the mask itself where that would leave the click out.
+
+        Args:
+            mask: what the chosen look shows.
+            chosen: the look that suits the lesion best.
+            looks: all first looks.
+            point: LPS millimetres of the click, for the lesion.
+        """
+        cube = fusion_cube(chosen, point, self._grid)
+        spacings = self._predictor.capabilities.fused_looks
+        known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
+        logits, _ = self._predictor.fuse(known)
+        fused = corrected(mask, self._grid, cube, mask_share(mask, self._grid, cube), logits)
+        return fused if self._grid.nearest(point) in fused else mask

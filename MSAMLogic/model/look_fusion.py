@@ -1,0 +1,155 @@
+"""Make one mask of the first looks at a lesion: a small network on the cube round it.
+
+Each look answers at its own spacing, and one of them is chosen by how steady the lesion's size is. Yet a
+finer look knows the edge better and a coarser one how far the lesion goes on. The fusion sees all of their
+answers and the image at a resolution that the lesion's own size sets (:mod:`MSAMLogic.look_fusion`), so that
+a nodule and a sarcoma look alike to it, and says where the lesion is and how sure it is of that.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from MSAMLogic.model.detail_branch import ResidualBlock
+
+# Widths, in cells, of the weights by which a click and its surroundings are described.
+_CLICK_SIGMA, _NOISE_SIGMA, _SCENE_SIGMA, _BUMP_SIGMA = 0.8, 1.6, 12.0, 1.5
+_AXES = (1, 2, 3)
+_CHANNELS = 16
+
+
+class FirstLookTensors(NamedTuple):
+    """First looks as tensors; what each is says :class:`MSAMLogic.first_looks.FirstLooks`.
+
+    Attributes:
+        image: (B, n, n, n) scanner values, NaN beyond the image.
+        chosen: (B, n, n, n) logits, NaN where the chosen look shows nothing.
+        answers: (B, 4, n, n, n) logits of all looks, NaN where they show nothing.
+        click: (B, 3) in cells.
+        voxel: (B, 3) cells that a voxel is long along each axis.
+    """
+
+    image: Tensor
+    chosen: Tensor
+    answers: Tensor
+    click: Tensor
+    voxel: Tensor
+
+
+class LookFusion(nn.Module):
+    """A U-shaped convolutional network over the cube round a lesion.
+
+    Args:
+        width: channels at the cube's full resolution, a multiple of 8; twice, six and eight times as many at
+            a half, a quarter and an eighth of it.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half, quarter, eighth = 2 * width, 6 * width, 8 * width
+        self.stem = nn.Conv3d(_CHANNELS, width, kernel_size=3, padding=1)
+        self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
+        self.half_block = ResidualBlock(half, half)
+        self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.quarter_block = ResidualBlock(quarter, quarter)
+        self.eighth_down = nn.Conv3d(quarter, eighth, kernel_size=2, stride=2)
+        self.eighth_blocks = nn.Sequential(ResidualBlock(eighth, eighth), ResidualBlock(eighth, eighth))
+        self.quarter_up = nn.ConvTranspose3d(eighth, quarter, kernel_size=2, stride=2)
+        self.merge_quarter = ResidualBlock(quarter, quarter)
+        self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
+        self.merge_half = ResidualBlock(half, half)
+        self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
+        self.merge_full = nn.Conv3d(width, width, kernel_size=3, padding=1)
+        self.head = nn.Conv3d(width, 1, kernel_size=1)
+        # Untrained it already says something sensible: mostly the chosen look, a little of all.
+        self.chosen_weight = nn.Parameter(torch.tensor(0.8))
+        self.answer_weights = nn.Parameter(torch.full((4,), 0.05))
+        self.quality = nn.Sequential(nn.Linear(3 * half + 1, 64), nn.ReLU(), nn.Linear(64, 1))
+
+    def forward(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
+        """Return logits (B, n, n, n) of the lesion, and their estimated Dice in the cube (B,), 0 to 1."""
+        chosen = torch.nan_to_num(known.chosen).clamp(-8, 8)
+        answers = torch.nan_to_num(known.answers).clamp(-8, 8)
+        with torch.no_grad(), torch.autocast(known.image.device.type, enabled=False):
+            channels = fusion_channels(known)
+        full = self.stem(channels).relu()
+        half = self.half_block(self.half_down(full))
+        quarter = self.quarter_block(self.quarter_down(half))
+        eighth = self.eighth_blocks(self.eighth_down(quarter))
+        quarter = self.merge_quarter(quarter + self.quarter_up(eighth))
+        half = self.merge_half(half + self.half_up(quarter))
+        full = self.merge_full((full + self.full_up(half)).relu()).relu()
+        kept = self.chosen_weight * chosen + torch.einsum("k,bkxyz->bxyz", self.answer_weights, answers)
+        logits: Tensor = self.head(full)[:, 0].float() + kept
+        return logits, self._estimated_dice(half, logits.detach())
+
+    def _estimated_dice(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Return the estimate (B,) from what the features are inside, outside and at the edge of the mask."""
+        inside = nn.functional.avg_pool3d(logits.sigmoid()[:, None], 2)
+        described = [inside.mean((1, 2, 3, 4))[:, None]]
+        for weight in (inside, 1 - inside, inside * (1 - inside)):
+            total = weight.sum((2, 3, 4)).clamp(min=1e-3)
+            described.append((features.float() * weight).sum((2, 3, 4)) / total)
+        with torch.autocast(features.device.type, enabled=False):
+            estimate: Tensor = self.quality(torch.cat(described, dim=1)).sigmoid()[:, 0]
+        return estimate
+
+
+def fusion_channels(known: FirstLookTensors) -> Tensor:
+    """Return what the fusion sees, (B, 16, n, n, n).
+
+    Brightness is relative, to the scene's mean and deviation, to what lies under the click and to what the
+    chosen look holds, so that it means the same in any modality and organ.
+    """
+    beyond = known.image.isnan()
+    within = (~beyond).float()
+    image = torch.nan_to_num(known.image)
+    chosen, answers = torch.nan_to_num(known.chosen), torch.nan_to_num(known.answers)
+    squared = _squared_distance(known.click.float(), image.shape[-1])
+
+    def mean(values: Tensor, weight: Tensor) -> Tensor:
+        total = (weight * within).sum(_AXES).clamp(min=1e-6)
+        return ((values * weight * within).sum(_AXES) / total)[:, None, None, None]
+
+    def near(sigma: float) -> Tensor:
+        return torch.exp(-squared / (2 * sigma**2))
+
+    scene = mean(image, near(_SCENE_SIGMA))
+    deviation = mean((image - scene) ** 2, near(_SCENE_SIGMA)).sqrt() + 1e-3
+    values = (image - scene) / deviation * within
+    clicked = mean(values, near(_CLICK_SIGMA))
+    noise = mean((values - mean(values, near(_NOISE_SIGMA))) ** 2, near(_NOISE_SIGMA)).sqrt() + 0.05
+    inside = (chosen > 0) + 0.01 * near(_NOISE_SIGMA)  # of an empty look, what lies under the click
+    typical = mean(values, inside)
+    spread = mean((values - typical) ** 2, inside).sqrt() + 0.05
+
+    def likeness(brightness: Tensor, width: Tensor) -> Tensor:
+        return torch.exp(-0.5 * ((values - brightness) / width) ** 2) * within
+
+    everywhere = torch.ones_like(values)
+    long = known.voxel.float().log2().clamp(-1, 4) / 4
+    return torch.stack(
+        (
+            values.tanh(),
+            (3 * (values - clicked)).tanh() * within,
+            likeness(clicked, 2 * noise),
+            likeness(clicked, 5 * noise),
+            likeness(typical, 2 * spread),
+            (chosen / 3).tanh(),
+            *(answers / 3).tanh().unbind(1),
+            near(_BUMP_SIGMA),
+            squared.sqrt() / (image.shape[-1] / 2),
+            beyond.float(),
+            *(long[:, axis, None, None, None] * everywhere for axis in range(3)),
+        ),
+        dim=1,
+    )
+
+
+def _squared_distance(point: Tensor, n: int) -> Tensor:
+    """Return the squared distance (B, n, n, n) of each cell from a point (B, 3) in cells."""
+    along = (torch.arange(n, device=point.device, dtype=torch.float32) - point[..., None]) ** 2
+    return along[:, 0, :, None, None] + along[:, 1, None, :, None] + along[:, 2, None, None, :]

@@ -1,0 +1,1 @@
+"""Teaching a network to make one mask of the first looks: they are recorded, then it learns from them."""

@@ -1,0 +1,408 @@
+"""One mask of the first looks: what is brought together, what a session makes of it, how it is taught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from images import AXIAL, LEFT_HANDED, balls, middle, oblique
+from predictors import FusingPredictor
+from test_model import TINY, randomised
+from test_training import HEADER, write_case
+from typer.testing import CliRunner
+
+from MSAMLogic.cli import app
+from MSAMLogic.errors import ModelError, TrainingError
+from MSAMLogic.first_looks import CUBE_SIZE, FirstLooks
+from MSAMLogic.geometry import ImageGrid, PatchGrid
+from MSAMLogic.loading import read_network
+from MSAMLogic.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looks import Look
+from MSAMLogic.model import MSAM, build_model
+from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion, fusion_channels
+from MSAMLogic.predictor import FloatArray, TorchPredictor
+from MSAMLogic.session import InteractiveSession
+from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.fusions.first_clicks import FirstClicks
+from MSAMLogic.training.fusions.losses import fusion_figures
+from MSAMLogic.training.fusions.record import RECORD, as_record
+from MSAMLogic.training.fusions.samples import FusionSamples
+from MSAMLogic.training.fusions.trainer import FusionConfig, FusionRun
+from MSAMLogic.training.loaded_case import LoadedCase
+from MSAMLogic.training.recorded_run import recipe_of
+from MSAMLogic.training.records import write_records
+from MSAMLogic.training.samples import PatchSamples
+
+N = CUBE_SIZE
+LOOKS = (0.75, 1.5, 3.0)
+FUSING = replace(TINY, spacings=LOOKS, first_spacing=1.5, first_looks=LOOKS, fusion_width=8)
+IMAGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), AXIAL)
+CENTRE = (150.0, 150.0, 150.0)
+
+
+def look(spacing: float, diameter: float, cells: int = 32) -> Look:
+    """A look at a ball of so many millimetres in the middle of the patch."""
+    grid = PatchGrid(CENTRE, spacing, cells)
+    axis = (np.arange(cells) + 0.5 - cells / 2) * spacing
+    distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
+    logits = np.where(distance < diameter / 2, 5.0, -5.0).astype(np.float16)
+    return Look(grid, logits, logits)
+
+
+def first_looks(seed: int = 0) -> FirstLooks:
+    """Return looks at a bright ball: the chosen one a little too large, the finest far too small."""
+    rng = np.random.default_rng(seed)
+    distance = np.linalg.norm(np.stack(np.indices((N, N, N))) - (N - 1) / 2, axis=0)
+    image = np.where(distance < 14, 300.0, 100.0) + rng.normal(0, 10, distance.shape)
+    image[:, :, :3] = np.nan
+    answers = np.stack([np.where(distance < radius, 3.0, -3.0) for radius in (6, 12, 16, 22)])
+    answers[0, :8] = np.nan
+    answers[3] = np.nan
+    return FirstLooks(
+        PatchGrid((0.0, 0.0, 0.0), 1.0, N),
+        image.astype(np.float32),
+        np.where(distance < 16, 3.0, -3.0).astype(np.float32),
+        answers.astype(np.float32),
+        np.array([20.0, 24.0, 25.0], np.float32),
+        np.array([1.0, 2.0, 5.0], np.float32),
+    )
+
+
+def truth_of(known: FirstLooks) -> np.ndarray:
+    return (np.nan_to_num(known.image, nan=100.0) > 200).astype(np.float32)
+
+
+def tensors(known: FirstLooks) -> FirstLookTensors:
+    return FirstLookTensors(*(torch.from_numpy(part[None]) for part in known.arrays()))
+
+
+# The cube
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(16.0, 80.0))
+def test_a_lesion_fills_the_same_share_of_the_cube_whatever_its_size(diameter: float) -> None:
+    cube = fusion_cube(look(diameter / 16, diameter), CENTRE, IMAGE)
+    assert cube.size == N and cube.centre == pytest.approx(CENTRE, abs=diameter / 8)
+    assert 0.5 < diameter / cube.extent < 0.7
+
+
+def test_cells_are_neither_much_finer_than_voxels_nor_very_coarse() -> None:
+    assert fusion_cube(look(0.75, 4.0), CENTRE, IMAGE).spacing == 0.5
+    assert fusion_cube(look(12.0, 300.0), CENTRE, IMAGE).spacing == 5.0
+    assert (
+        fusion_cube(look(1.5, 0.0), CENTRE, IMAGE).spacing < 1.0
+    )  # nothing found: taken for something small
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.floats(-11.0, 11.0)] * 3), st.floats(0.6, 1.7))
+def test_the_click_lies_well_within_the_cube(offset: tuple[float, float, float], scale: float) -> None:
+    shown = look(1.5, 20.0)
+    point = (CENTRE[0] + offset[0], CENTRE[1] + offset[1], CENTRE[2] + offset[2])
+    cube = fusion_cube(shown, point, IMAGE, scale)
+    assert cube.margin(point) > 0.05
+    usual = fusion_cube(shown, point, IMAGE)
+    assert cube.spacing == pytest.approx(max(0.5, scale * usual.spacing), rel=1e-6)
+
+
+def test_each_look_has_the_place_of_its_spacing() -> None:
+    image = sitk.Image(IMAGE.size, sitk.sitkInt16) + 7
+    looks = [look(3.0, 30.0), look(0.75, 8.0)]
+    known = first_looks_in(PatchGrid(CENTRE, 1.0, N), image, looks[0], looks, LOOKS, CENTRE)
+    assert known.answers.shape == (4, N, N, N)
+    assert np.isnan(known.answers[1]).all() and np.isnan(known.answers[3]).all()
+    distance = np.linalg.norm(np.stack(np.indices((N, N, N))) - (N - 1) / 2, axis=0)
+    # The finest patch is 24 mm wide: beyond it nothing is known.
+    assert (known.answers[0][distance < 3] > 0).all() and (known.answers[0][distance.round() == 8] < 0).all()
+    assert np.isnan(known.answers[0][:10]).all()
+    assert (known.answers[2][distance < 12] > 0).all() and np.array_equal(known.answers[2], known.chosen)
+    assert np.allclose(known.click, (N - 1) / 2) and (known.image == 7).all()
+
+
+@pytest.mark.parametrize("direction", [AXIAL, LEFT_HANDED, oblique()])
+def test_voxel_sides_are_those_along_the_axes_of_the_cube(direction: tuple[float, ...]) -> None:
+    image = sitk.Image((40, 40, 12), sitk.sitkInt16)
+    image.SetSpacing((0.5, 1.0, 4.0))
+    image.SetDirection(direction)
+    centre = image.TransformContinuousIndexToPhysicalPoint((20.0, 20.0, 6.0))
+    own = PatchGrid(centre, 2.0, N, direction)
+    known = first_looks_in(own, image, look(1.5, 9.0), [], LOOKS, centre)
+    assert known.voxel.tolist() == pytest.approx([0.25, 0.5, 2.0])
+    swapped = np.asarray(direction).reshape(3, 3)[:, [2, 0, 1]]
+    other = replace(own, axes=tuple(float(v) for v in swapped.ravel()))
+    assert first_looks_in(other, image, look(1.5, 9.0), [], LOOKS, centre).voxel.tolist() == pytest.approx(
+        [2.0, 0.25, 0.5]
+    )
+
+
+# The network
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 500.0), (0.02, -1.0), (7.0, 0.0)])
+def test_brightness_is_relative(scale: float, offset: float) -> None:
+    known = tensors(first_looks())
+    other = known._replace(image=known.image * scale + offset)
+    assert torch.allclose(fusion_channels(known), fusion_channels(other), atol=0.03)
+
+
+def test_what_nobody_saw_is_finite() -> None:
+    known = tensors(first_looks())
+    assert fusion_channels(known).isfinite().all()
+    nothing = FirstLookTensors(*(torch.full_like(part, float("nan")) for part in known[:3]), *known[3:])
+    network = randomised(LookFusion(8), 0.1).eval()
+    with torch.inference_mode():
+        logits, estimate = network(nothing)
+    assert logits.isfinite().all() and estimate.isfinite().all()
+
+
+def test_an_untrained_fusion_keeps_to_the_chosen_look() -> None:
+    known = first_looks()
+    network = LookFusion(8)
+    torch.nn.init.zeros_(network.head.weight)
+    torch.nn.init.zeros_(network.head.bias)
+    logits, estimate = network(tensors(known))
+    assert np.array_equal(logits[0].detach().numpy() > 0, known.chosen > 0)
+    assert estimate.shape == (1,) and 0 < estimate.item() < 1
+
+
+def test_samples_of_a_batch_do_not_mix() -> None:
+    network = randomised(LookFusion(8), 0.1).eval()
+    one, other = tensors(first_looks(0)), tensors(first_looks(1))
+    both = FirstLookTensors(*(torch.cat(pair) for pair in zip(one, other, strict=True)))
+    with torch.inference_mode():
+        for together, alone in zip(network(both), network(one), strict=True):
+            assert torch.allclose(together[0], alone[0], atol=1e-4)
+
+
+def test_a_network_says_which_looks_it_fuses() -> None:
+    fusing, without = build_model("", FUSING), build_model("", TINY)
+    assert fusing.capabilities.fused_looks == LOOKS and without.capabilities.fused_looks == ()
+    logits, estimate = TorchPredictor(fusing, "cpu").fuse(first_looks())
+    assert logits.shape == (N, N, N) and 0 <= estimate <= 1
+    with pytest.raises(ModelError, match="no one mask"):
+        TorchPredictor(without, "cpu").fuse(first_looks())
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"), [({"fusion_width": 12}, "fusion_width"), ({"first_looks": ()}, "first_looks")]
+)
+def test_sizes_that_cannot_be_built_are_refused(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(ModelError, match=named):
+        replace(FUSING, **changes)  # type: ignore[arg-type]
+
+
+def test_the_right_mask_costs_little_and_its_opposite_much() -> None:
+    made = first_looks()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    sure = torch.ones(1)
+    right = fusion_figures(20 * target - 10, sure, known, target)
+    wrong = fusion_figures(10 - 20 * target, sure, known, target)
+    assert right["loss"] < 0.02 and right["dice"] > 0.999 and right["estimate_off"] < 0.001
+    assert wrong["loss"] > 5 and wrong["dice"] < 0.01 and wrong["estimate_off"] > 0.99
+    assert 0.7 < right["dice_chosen"] < 0.95
+
+
+def test_the_estimate_learns_from_its_own_error_alone() -> None:
+    network, made = LookFusion(8), first_looks()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    logits, estimate = network(known)
+    fusion_figures(logits.detach(), estimate, known, target)["loss"].backward()
+    assert network.quality[0].weight.grad is not None and network.quality[0].weight.grad.any()
+    assert network.head.weight.grad is None  # the mask must not get worse to be easier to judge
+
+
+# The session
+
+
+def keep(known: FirstLooks) -> FloatArray:
+    return np.nan_to_num(known.chosen, nan=-5.0)
+
+
+def nothing(known: FirstLooks) -> FloatArray:
+    return np.full(known.chosen.shape, -5.0, np.float32)
+
+
+def around_click(known: FirstLooks, radius: float = 6.0) -> FloatArray:
+    offset = np.stack(np.indices(known.chosen.shape)) - known.click[:, None, None, None]
+    return np.where(np.linalg.norm(offset, axis=0) < radius, 5.0, -5.0).astype(np.float32)
+
+
+def ball(direction: tuple[float, ...] = AXIAL) -> tuple[sitk.Image, tuple[float, float, float]]:
+    """Return a scan with a ball of 16 mm, and its middle."""
+    centre = middle(balls(direction=direction))
+    return balls(centres=[centre], direction=direction), centre
+
+
+def array(image: sitk.Image) -> np.ndarray:
+    return sitk.GetArrayFromImage(image).astype(bool)
+
+
+@pytest.mark.parametrize("direction", [AXIAL, LEFT_HANDED, oblique()])
+def test_the_first_mask_is_what_the_looks_show_together(direction: tuple[float, ...]) -> None:
+    image, centre = ball(direction)
+    predictor = FusingPredictor(around_click)
+    session = InteractiveSession(predictor)
+    session.set_image(image)
+    changed = session.click(centre)
+    (known,) = predictor.fusions
+    assert np.isfinite(known.answers[:3]).any(axis=(1, 2, 3)).all() and np.isnan(known.answers[3]).all()
+    mask = array(session.mask)
+    volume = mask.sum() * np.prod(image.GetSpacing())
+    assert volume == pytest.approx(4 / 3 * np.pi * (6 * known.cube.spacing) ** 3, rel=0.25)
+    assert array(changed).sum() == mask.sum()
+
+
+def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:
+    image, centre = ball()
+    masks = []
+    for rule in (nothing, keep):
+        session = InteractiveSession(FusingPredictor(rule))
+        session.set_image(image)
+        session.click(centre)
+        masks.append(array(session.mask))
+    assert masks[0].any()
+    overlap = 2 * (masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum())
+    assert overlap > 0.9  # what the chosen look shows, drawn once from it and once from the cube
+
+
+def test_only_the_first_click_of_a_lesion_is_fused() -> None:
+    image, centre = ball()
+    predictor = FusingPredictor(around_click)
+    session = InteractiveSession(predictor)
+    session.set_image(image)
+    session.click(centre)
+    first = array(session.mask)
+    session.click((centre[0] + 2.0, centre[1], centre[2]))
+    assert len(predictor.fusions) == 1
+    session.undo()
+    assert np.array_equal(array(session.mask), first) and len(predictor.fusions) == 1
+
+
+def test_a_given_mask_is_refined_and_not_fused() -> None:
+    image, centre = ball()
+    predictor = FusingPredictor(around_click)
+    session = InteractiveSession(predictor)
+    session.set_image(image)
+    session.set_mask(sitk.Cast(image > 50, sitk.sitkUInt8))
+    session.click(centre)
+    assert not predictor.fusions
+
+
+# Recordings
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("data")
+    rows = [
+        write_case(made, name, "a", modality, direction)
+        for name, modality, direction in (("one", "CT", AXIAL), ("three", "MR T1 (N4)", LEFT_HANDED))
+    ]
+    (made / "cases.tsv").write_text(HEADER + "".join(rows))
+    return made
+
+
+@pytest.fixture(scope="module")
+def samples(folder: Path) -> PatchSamples:
+    cases = [LoadedCase(case) for case in read_cases(folder)]
+    return PatchSamples(cases, {}, 32, (0.8, 3.0), seed=0, length=100)
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1.0])
+def test_a_first_click_is_the_same_whenever_it_is_recorded(samples: PatchSamples, drawn: float) -> None:
+    one, again = (FirstClicks(FusingPredictor(keep), samples, 0, 8, drawn) for _ in range(2))
+    for number in (5, 1, 5, 3):
+        first, second = one[number], again[number]
+        assert len(first) == len(second) == 2
+        for a, b in zip(first, second, strict=True):
+            assert a.tobytes() == b.tobytes()
+    assert one[5][0].tobytes() != one[1][0].tobytes()
+
+
+@pytest.mark.parametrize("drawn", [0.0, 1.0])
+def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(samples: PatchSamples, drawn: float) -> None:
+    clicks = FirstClicks(FusingPredictor(keep), samples, 1, 30, drawn)
+    shares, scales = [], []
+    for number in range(12):
+        one, other = clicks[number]
+        for record in (one, other):
+            i, j, k = np.rint(record["click"]).astype(int)
+            assert min(i, j, k) >= 0 and max(i, j, k) < N
+            shares.append(record["truth"][i, j, k] / 255)
+            assert np.isfinite(record["answers"][:3].astype(float)).any()
+        scales.append(float(one["voxel"][0] / other["voxel"][0]))
+    assert np.mean(np.array(shares) > 0.5) > 0.9  # a cell is not a voxel
+    assert max(scales) > 1.2 and min(scales) < 0.8  # each in two cubes of different spacing
+
+
+def test_a_turned_sample_is_the_same_lesion_seen_from_elsewhere(tmp_path: Path) -> None:
+    made = first_looks()
+    marked = replace(made, click=np.array([4.0, 9.0, 30.0], np.float32))
+    chosen = np.full_like(made.chosen, -3.0)
+    chosen[4, 9, 30] = 3.0
+    thick = np.full_like(made.answers, -3.0)
+    thick[:, :, :, 40:] = 3.0  # marks the third axis, along which voxels are longest
+    write_records(
+        tmp_path / "0.npy", [as_record(replace(marked, chosen=chosen, answers=thick), truth_of(made))], RECORD
+    )
+    samples = FusionSamples([tmp_path / "0.npy"], 5, 100)
+    turns = set()
+    for index in range(20):
+        sample = samples[index]
+        clicked = tuple(sample["click"].long().tolist())
+        assert sample["chosen"][clicked] == sample["chosen"].max() > sample["chosen"].min()
+        shown = sample["answers"][[not bool(a.isnan().all()) for a in sample["answers"]]][0]
+        varies = [float(shown.diff(dim=axis).abs().max()) > 0 for axis in range(3)]
+        assert varies == [v == 5.0 for v in sample["voxel"].tolist()]
+        turns.add(clicked)
+        assert torch.equal(sample["target"].sum(), samples[0]["target"].sum())
+    assert len(turns) > 8
+
+
+def test_without_recordings_nothing_can_be_learnt(tmp_path: Path) -> None:
+    write_records(tmp_path / "0.npy", [], RECORD)
+    with pytest.raises(TrainingError, match="No first click"):
+        FusionSamples([tmp_path / "0.npy"], 0, 10)
+
+
+def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, folder: Path) -> None:
+    network = build_model("", replace(FUSING, fusion_width=0, corrector_width=8))
+    randomised(network, 0.3)
+    save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
+    values = {
+        "recipe": "look fusion",
+        "data": folder,
+        "output": tmp_path / "run",
+        "start": "start.safetensors",
+        "first_clicks": 3,
+        "steps": 3,
+        "minutes": 5,
+        "batch_size": 2,
+        "workers": 0,
+    }
+    config = tmp_path / "fusion.yaml"
+    config.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
+    result = CliRunner().invoke(app, ["train", str(config)])
+    assert result.exit_code == 0, result.output
+    taught = read_network(tmp_path / "run/weights.safetensors")
+    assert isinstance(taught, MSAM) and taught.capabilities.fused_looks == LOOKS
+    assert taught.capabilities.corrects
+    for name, value in read_network(tmp_path / "start.safetensors").state_dict().items():
+        assert torch.equal(value, taught.state_dict()[name]), name
+    fresh = FusionRun(FusionConfig.read(config), log=lambda line: None).network.state_dict()
+    moved = [n for n, value in taught.state_dict().items() if not torch.equal(value.cpu(), fresh[n].cpu())]
+    assert moved and all(name.startswith("look_fusion.") for name in moved)
+
+
+def test_the_recipe_of_the_default_weights_can_be_read() -> None:
+    path = Path(__file__).parents[1] / "configs" / "look_fusion.yaml"
+    assert recipe_of(path) == "look fusion"
+    assert FusionConfig.read(path).data.name == "data"
