@@ -12,6 +12,7 @@ import pytest
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correction import Correction
 from MSAMLogic.evaluation.ablation import without
+from MSAMLogic.first_looks import FirstLooks
 from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.training.corrections.sessions import _Mannered
@@ -35,6 +36,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "encode": (CUBE,),
     "decode": (CUBE, np.zeros((1, 3), np.float32), np.ones(1, np.int64), CUBE),
     "correct": (CORRECTION,),
+    "fuse": (FirstLooks(CORRECTION.cube, CUBE, CUBE, CUBE[None], CUBE[0, 0, :3], CUBE[0, 0, :3]),),
 }
 
 
@@ -54,7 +56,7 @@ def test_each_question_reaches_the_network(wrap: Any, question: str) -> None:
     assert getattr(wrap(Echo()), question)(*arguments) == (question, len(arguments))
 
 
-@pytest.mark.parametrize("question", ["encode", "decode"])
+@pytest.mark.parametrize("question", ["encode", "decode", "fuse"])
 def test_whoever_watches_a_session_passes_its_questions_on(question: str) -> None:
     observer = _Mannered(Echo(), lambda correction: correction.answer)  # type: ignore[arg-type]
     arguments = ARGUMENTS[question]

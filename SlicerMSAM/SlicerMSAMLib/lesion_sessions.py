@@ -77,6 +77,11 @@ class CancellablePredictor(Relay):
         self._check()
         return super().correct(correction)
 
+    def fuse(self, known: Any) -> Any:
+        """See :class:`MSAMLogic.predictor.Predictor`."""
+        self._check()
+        return super().fuse(known)
+
     def _check(self) -> None:
         if self.job is not None:
             self.job.check()
