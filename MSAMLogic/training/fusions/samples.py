@@ -16,7 +16,8 @@ from MSAMLogic.training.fusions.record import RECORD
 from MSAMLogic.training.records import map_records
 
 _MISSING = 0.15  # share of the samples in which one of the looks was not made
-_SHIFTED = 0.2  # share in which all answers are a little larger or smaller
+_SHIFTED = 0.4  # share in which all answers are a little larger or smaller
+_MISTAKEN = 0.15  # share in which another look than the best one was chosen
 
 
 class FusionSamples(Dataset[dict[str, Tensor]]):
@@ -57,6 +58,9 @@ class FusionSamples(Dataset[dict[str, Tensor]]):
         answers = np.stack([turned(np.asarray(a, np.float32), turn, flip) for a in record["answers"]])
         if rng.random() < _MISSING:
             answers[rng.integers(len(answers))] = np.nan
+        if rng.random() < _MISTAKEN:
+            other = answers[rng.integers(len(answers))]
+            chosen = chosen if np.isnan(other).all() else other
         if rng.random() < _SHIFTED:
             shift = np.float32(rng.normal(0, 1))
             chosen, answers = chosen + shift, answers + shift
