@@ -102,9 +102,9 @@ def fusion_channels(known: FirstLookTensors) -> Tensor:
     """Return what the fusion sees, (B, 16, n, n, n).
 
     Brightness is relative, to the scene's mean and deviation, to what lies under the click and to what the
-    chosen look holds, so that it means the same in any modality and organ. What is darker or brighter than the
-    click is told in units of the noise there: in a CT the scene spans air to bone, and soft tissues differ by
-    less than a tenth of its deviation.
+    chosen look holds, so that it means the same in any modality and organ. What is darker or brighter than
+    the click is told in units of the noise there: in a CT the scene spans air to bone, and soft tissues
+    differ by less than a tenth of its deviation.
     """
     beyond = known.image.isnan()
     within = (~beyond).float()
