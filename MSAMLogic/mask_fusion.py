@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from MSAMLogic.correction import corrected, mask_share
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point
+from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.look_fusion import first_looks_in, fusion_cube
 from MSAMLogic.looks import Look
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.voxels import VoxelSet
 
-# Cubes that differ by less than these shares, in spacing and in place, show the same.
-_ALIKE_SPACING, _ALIKE_PLACE = 0.15, 0.1
+# A coarser look stands for itself: it was chosen for a lesion of many centimetres. The fusion has seen few
+# of them, and draws those of other patients too large.
+_COARSEST_MM = 2.5
 
 
 class MaskFusion:
@@ -32,10 +31,7 @@ class MaskFusion:
         self._grid = ImageGrid.of(image)
 
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
-        """Return what all looks show together; the mask itself where that would leave the click out.
-
-        The looks disagree on how large the lesion is, so it is drawn in a cube round what each of them shows,
-        and the drawing stays that the network thinks is the best.
+        """Return what all looks show together; the mask itself of a large lesion, or where the click is lost.
 
         Args:
             mask: what the chosen look shows.
@@ -43,26 +39,11 @@ class MaskFusion:
             looks: all first looks.
             point: LPS millimetres of the click, for the lesion.
         """
-        cubes: list[PatchGrid] = []
-        for look in (chosen, *looks):
-            cube = fusion_cube(look, point, self._grid)
-            if not any(_are_alike(cube, other) for other in cubes):
-                cubes.append(cube)
-        drawings = [(cube, *self._drawn(cube, chosen, looks, point)) for cube in cubes]
-        cube, logits, _ = max(drawings, key=lambda drawing: drawing[2])
-        fused = corrected(mask, self._grid, cube, mask_share(mask, self._grid, cube), logits)
-        return fused if self._grid.nearest(point) in fused else mask
-
-    def _drawn(
-        self, cube: PatchGrid, chosen: Look, looks: Sequence[Look], point: Point
-    ) -> tuple[NDArray[np.float32], float]:
-        """Return logits in a cube and their estimated Dice."""
+        if chosen.grid.spacing > _COARSEST_MM:
+            return mask
+        cube = fusion_cube(chosen, point, self._grid)
         spacings = self._predictor.capabilities.fused_looks
-        return self._predictor.fuse(first_looks_in(cube, self._image, chosen, looks, spacings, point))
-
-
-def _are_alike(one: PatchGrid, other: PatchGrid) -> bool:
-    apart = float(np.abs(np.subtract(one.centre, other.centre)).max())
-    return abs(np.log(one.spacing / other.spacing)) < _ALIKE_SPACING and apart < _ALIKE_PLACE * min(
-        one.extent, other.extent
-    )
+        known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
+        before = mask_share(mask, self._grid, cube)
+        fused = corrected(mask, self._grid, cube, before, self._predictor.fuse(known))
+        return fused if self._grid.nearest(point) in fused else mask

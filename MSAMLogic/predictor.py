@@ -62,8 +62,8 @@ class Predictor(Protocol):
         Asked only where ``capabilities.corrects`` says so.
         """
 
-    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
-        """Return logits (n, n, n) in the cube round a lesion and their estimated Dice.
+    def fuse(self, known: FirstLooks) -> FloatArray:
+        """Return logits (n, n, n) of the lesion in the cube round it.
 
         Asked only where ``capabilities.fused_looks`` names some.
         """
@@ -95,7 +95,7 @@ class Relay:
         """See :meth:`Predictor.correct`."""
         return self._predictor.correct(correction)
 
-    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+    def fuse(self, known: FirstLooks) -> FloatArray:
         """See :meth:`Predictor.fuse`."""
         return self._predictor.fuse(known)
 
@@ -168,8 +168,8 @@ class TorchPredictor:
         found: FloatArray = logits[0].float().cpu().numpy()
         return found
 
-    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
-        """Return logits (n, n, n) in the cube round a lesion and their estimated Dice.
+    def fuse(self, known: FirstLooks) -> FloatArray:
+        """Return logits (n, n, n) of the lesion in the cube round it.
 
         Raises:
             ModelError: when the network makes no one mask of several looks.
@@ -179,8 +179,9 @@ class TorchPredictor:
         from MSAMLogic.model.look_fusion import FirstLookTensors
 
         tensors = FirstLookTensors(*(torch.from_numpy(part[None]) for part in known.arrays()))
-        logits, dice = self._run(lambda: self.network.fuse(_on_device(tensors, self.device)))
-        return logits[0].float().cpu().numpy(), float(dice[0])
+        logits = self._run(lambda: self.network.fuse(_on_device(tensors, self.device)))
+        found: FloatArray = logits[0].float().cpu().numpy()
+        return found
 
     def classify(self, patch: FloatArray) -> FloatArray:
         """Return probabilities (K + 1, n, n, D) of background and the classes in a patch (n, n, D).

@@ -71,28 +71,19 @@ class CorrectingPredictor(ThresholdPredictor):
 
 
 class FusingPredictor(ThresholdPredictor):
-    """Answers as a threshold does, and makes one mask of its first looks by rules of the test.
+    """Answers as a threshold does, and makes one mask of its first looks by a rule of the test."""
 
-    Args:
-        rule: the logits in a cube.
-        estimate: how good they are; all alike by default.
-    """
-
-    def __init__(
-        self,
-        rule: Callable[[FirstLooks], FloatArray],
-        estimate: Callable[[FirstLooks], float] = lambda known: 0.5,
-    ) -> None:
+    def __init__(self, rule: Callable[[FirstLooks], FloatArray]) -> None:
         looks = (0.75, 1.5, 3.0)
         super().__init__(
             Capabilities(32, 16, looks, 1.5, all_clicks=True, first_looks=looks, fused_looks=looks)
         )
-        self.rule, self.estimate = rule, estimate
+        self.rule = rule
         self.fusions: list[FirstLooks] = []
 
-    def fuse(self, known: FirstLooks) -> tuple[FloatArray, float]:
+    def fuse(self, known: FirstLooks) -> FloatArray:
         self.fusions.append(known)
-        return self.rule(known), self.estimate(known)
+        return self.rule(known)
 
 
 def as_before(correction: Correction) -> FloatArray:

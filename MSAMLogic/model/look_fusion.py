@@ -3,7 +3,7 @@
 Each look answers at its own spacing, and one of them is chosen by how steady the lesion's size is. Yet a
 finer look knows the edge better and a coarser one how far the lesion goes on. The fusion sees all of their
 answers and the image at a resolution that the lesion's own size sets (:mod:`MSAMLogic.look_fusion`), so that
-a nodule and a sarcoma look alike to it, and says where the lesion is and how sure it is of that.
+a nodule and a sarcoma look alike to it, and says where the lesion is.
 """
 
 from __future__ import annotations
@@ -67,10 +67,9 @@ class LookFusion(nn.Module):
         # Untrained it already says something sensible: mostly the chosen look, a little of all.
         self.chosen_weight = nn.Parameter(torch.tensor(0.8))
         self.answer_weights = nn.Parameter(torch.full((4,), 0.05))
-        self.quality = nn.Sequential(nn.Linear(3 * half + 1, 64), nn.ReLU(), nn.Linear(64, 1))
 
-    def forward(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
-        """Return logits (B, n, n, n) of the lesion, and their estimated Dice in the cube (B,), 0 to 1."""
+    def forward(self, known: FirstLookTensors) -> Tensor:
+        """Return logits (B, n, n, n) of the lesion."""
         chosen = torch.nan_to_num(known.chosen).clamp(-8, 8)
         answers = torch.nan_to_num(known.answers).clamp(-8, 8)
         with torch.no_grad(), torch.autocast(known.image.device.type, enabled=False):
@@ -83,19 +82,8 @@ class LookFusion(nn.Module):
         half = self.merge_half(half + self.half_up(quarter))
         full = self.merge_full((full + self.full_up(half)).relu()).relu()
         kept = self.chosen_weight * chosen + torch.einsum("k,bkxyz->bxyz", self.answer_weights, answers)
-        logits: Tensor = self.head(full)[:, 0].float() + kept
-        return logits, self._estimated_dice(half, logits.detach())
-
-    def _estimated_dice(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the estimate (B,) from what the features are inside, outside and at the edge of the mask."""
-        inside = nn.functional.avg_pool3d(logits.sigmoid()[:, None], 2)
-        described = [inside.mean((1, 2, 3, 4))[:, None]]
-        for weight in (inside, 1 - inside, inside * (1 - inside)):
-            total = weight.sum((2, 3, 4)).clamp(min=1e-3)
-            described.append((features.float() * weight).sum((2, 3, 4)) / total)
-        with torch.autocast(features.device.type, enabled=False):
-            estimate: Tensor = self.quality(torch.cat(described, dim=1)).sigmoid()[:, 0]
-        return estimate
+        out: Tensor = self.head(full)[:, 0].float() + kept
+        return out
 
 
 def fusion_channels(known: FirstLookTensors) -> Tensor:

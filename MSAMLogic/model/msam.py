@@ -173,12 +173,12 @@ class MSAM(Network):
         logits: Tensor = self.corrector(known)
         return logits
 
-    def fuse(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
+    def fuse(self, known: FirstLookTensors) -> Tensor:
         """See :meth:`Network.fuse`."""
         if self.look_fusion is None:
             return super().fuse(known)
-        fused: tuple[Tensor, Tensor] = self.look_fusion(known)
-        return fused
+        logits: Tensor = self.look_fusion(known)
+        return logits
 
     def load_published_state_dict(self, state: Mapping[str, Any], partial: bool = False) -> list[str]:
         """Fill the network from a published checkpoint; see :func:`checkpoints.load_published`."""

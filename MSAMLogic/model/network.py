@@ -60,8 +60,8 @@ class Network(nn.Module, ABC):
         """
         raise ModelError("This model has no corrector; its answers stand for themselves.")
 
-    def fuse(self, known: FirstLookTensors) -> tuple[Tensor, Tensor]:
-        """Return logits (B, n, n, n) in the cube round a lesion and their estimated Dice (B,).
+    def fuse(self, known: FirstLookTensors) -> Tensor:
+        """Return logits (B, n, n, n) of the lesion in the cube round it.
 
         Raises:
             ModelError: when the network makes no one mask of several looks.

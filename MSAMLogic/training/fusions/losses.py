@@ -9,24 +9,19 @@ from MSAMLogic.model.look_fusion import FirstLookTensors
 
 # How much more a cell counts that the chosen look has wrong.
 _WRONG_WEIGHT = 3.0
-_ESTIMATE_WEIGHT = 2.0
 _AXES = (1, 2, 3)
 
 
-def fusion_figures(
-    logits: Tensor, estimate: Tensor, known: FirstLookTensors, target: Tensor
-) -> dict[str, Tensor]:
-    """Return ``loss``: cross-entropy, a soft Dice loss, and the squared error of the estimated Dice.
+def fusion_figures(logits: Tensor, known: FirstLookTensors, target: Tensor) -> dict[str, Tensor]:
+    """Return ``loss``: cross-entropy, most of all where the chosen look is wrong, and a soft Dice loss.
 
     Args:
         logits: (B, n, n, n) of the lesion.
-        estimate: (B,) of the Dice in the cube.
         known: what the fusion saw.
         target: (B, n, n, n) share of each cell that is lesion.
 
     Returns:
-        Beside the loss the Dice in the cube of the fused mask and of the chosen look, and how far off the
-        estimate is.
+        Beside the loss the Dice in the cube of the fused mask and of the chosen look.
     """
     logits = logits.float()
     within = (~known.image.isnan()).float()
@@ -41,13 +36,10 @@ def fusion_figures(
     def dice(mask: Tensor) -> Tensor:
         inside, truth = (mask & (within > 0)), (lesion & (within > 0))
         total = inside.sum(_AXES) + truth.sum(_AXES)
-        return (2 * (inside & truth).sum(_AXES) + 1) / (total + 1)
+        return ((2 * (inside & truth).sum(_AXES) + 1) / (total + 1)).mean()
 
-    reached = dice(logits > 0)
-    off = (estimate.float() - reached) ** 2
     return {
-        "loss": (entropy + dice_loss + _ESTIMATE_WEIGHT * off).mean(),
-        "dice": reached.mean(),
-        "dice_chosen": dice(chosen).mean(),
-        "estimate_off": off.mean().sqrt(),
+        "loss": (entropy + dice_loss).mean(),
+        "dice": dice(logits > 0),
+        "dice_chosen": dice(chosen),
     }

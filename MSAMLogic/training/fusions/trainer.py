@@ -72,5 +72,4 @@ class FusionRun(RecordedRun):
         known = FirstLookTensors(
             batch["patch"], *(batch[name] for name in FirstLookTensors._fields if name != "image")
         )
-        logits, estimate = self.network.fuse(known)
-        return fusion_figures(logits, estimate, known, batch["target"])
+        return fusion_figures(self.network.fuse(known), known, batch["target"])
