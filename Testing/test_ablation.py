@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from predictors import ThresholdPredictor
+from test_corrector import correction
+from test_look_fusion import first_looks
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ModelError
 from MSAMLogic.evaluation.ablation import INGREDIENTS, without
 from MSAMLogic.model import CONFIGURATIONS, build_model
+from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.predictor import TorchPredictor
 
 ABLE = Capabilities(
@@ -47,8 +50,20 @@ def test_a_session_is_told_less_and_gets_the_same_answers(ingredients: list[str]
 @pytest.fixture(scope="module")
 def compact() -> TorchPredictor:
     torch.manual_seed(0)
-    config = replace(CONFIGURATIONS["msam-compact"], encoder_depth=1, global_blocks=(0,), fusion_width=8)
+    config = replace(CONFIGURATIONS["msam-compact"], encoder_depth=1, global_blocks=(0,))
     return TorchPredictor(build_model("", config), "cpu", "float32")
+
+
+def test_without_the_detail_branch_looks_are_fused_and_masks_corrected_as_before() -> None:
+    torch.manual_seed(0)
+    config = CONFIGURATIONS["msam-compact"]
+    assert isinstance(config, ModelConfig)
+    sizes = replace(config, encoder_depth=1, global_blocks=(0,), fusion_width=8, corrector_width=8)
+    whole = TorchPredictor(build_model("", sizes), "cpu", "float32")
+    bare = without(whole, ["detail-branch"])
+    assert bare.capabilities == whole.capabilities
+    assert np.array_equal(bare.fuse(first_looks()), whole.fuse(first_looks()))
+    assert np.array_equal(bare.correct(correction()), whole.correct(correction()))
 
 
 def test_without_the_detail_branch_the_decoder_answers(compact: TorchPredictor) -> None:

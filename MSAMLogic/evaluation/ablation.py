@@ -96,12 +96,12 @@ def _without_detail_branch(predictor: Predictor) -> Predictor:
     from MSAMLogic.model import MSAM
 
     network = predictor.network
-    bare = MSAM(replace(network.config, detail_width=0, quality_width=0, fusion_width=0, first_looks=()))
+    bare = MSAM(replace(network.config, detail_width=0, quality_width=0))
     bare.load_state_dict(
         {
             name: tensor
             for name, tensor in network.state_dict().items()
-            if name.split(".")[0] not in ("detail_branch", "look_fusion")
+            if name.split(".")[0] != "detail_branch"
         }
     )
     lessened = TorchPredictor(bare, "cpu")
