@@ -321,7 +321,7 @@ def brain(reader: Reader, case: Case) -> None:
             reader.press("P")
         reader.look_at(point, 150)
         reader.click("Red", point)
-        _correct(reader, case, number, 3)
+        _correct(reader, case, number, 5)
     reader.press("Return")
     reader.press("Escape")
     reader.ui.lesionTable.selectRow(0)
