@@ -105,15 +105,16 @@ def _squared_distances(steps: NDArray[np.intp], to_world: NDArray[np.float64]) -
 
 def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:
     """Return the cube round a click that lies so many millimetres deep in an error."""
-    return PatchGrid(point, _possible_spacing(depth / _CELLS_OF_DEPTH, image), CUBE_SIZE, axes)
+    return PatchGrid(point, possible_spacing(depth / _CELLS_OF_DEPTH, image), CUBE_SIZE, axes)
 
 
 def varied_cube(cube: PatchGrid, image: ImageGrid, factor: float) -> PatchGrid:
     """Return a cube with a spacing so many times as large, as far as that makes sense."""
-    return replace(cube, spacing=_possible_spacing(cube.spacing * factor, image))
+    return replace(cube, spacing=possible_spacing(cube.spacing * factor, image))
 
 
-def _possible_spacing(spacing: float, image: ImageGrid) -> float:
+def possible_spacing(spacing: float, image: ImageGrid) -> float:
+    """Return the millimetres a side that a cell may have: not much finer than the voxels, nor very coarse."""
     return float(np.clip(spacing, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
 
 

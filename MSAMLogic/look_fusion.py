@@ -13,15 +13,13 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MSAMLogic.correction import possible_spacing
 from MSAMLogic.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
 from MSAMLogic.looks import Look, lesion_extent
 
 # Share of the cube that the longest side of the lesion fills.
 _FILL = 0.6
-# The cube is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
-_FINEST_SHARE = 0.5
-_COARSEST_MM = 5.0
 _INNER_SHARE = 0.4  # of the cube's side; no farther from its middle the click lies
 
 
@@ -42,8 +40,7 @@ def fusion_cube(look: Look, point: Point, image: ImageGrid, scale: float = 1.0) 
             look.grid.world((extent.low + extent.high) / 2),
             extent.fill * look.grid.spacing,
         )
-    wanted = scale * longest / (_FILL * CUBE_SIZE)
-    spacing = float(np.clip(wanted, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
+    spacing = possible_spacing(scale * longest / (_FILL * CUBE_SIZE), image)
     reach = _INNER_SHARE * CUBE_SIZE * spacing
     x, y, z = (float(v) for v in np.clip(middle, np.asarray(point) - reach, np.asarray(point) + reach))
     return PatchGrid((x, y, z), spacing, CUBE_SIZE, look.grid.axes)
@@ -72,19 +69,15 @@ def first_looks_in(
     for number, spacing in enumerate(spacings[:MOST_LOOKS]):
         for look in looks:
             if abs(look.grid.spacing / spacing - 1) < 1e-3:
-                answers[number] = _logits_in(cube, look)
+                answers[number] = look.logits_in(cube)
     return FirstLooks(
         cube,
         extract_patch(image, cube, np.nan, antialias=True),
-        _logits_in(cube, chosen),
+        chosen.logits_in(cube),
         answers,
         cube.voxels(np.asarray(point)).astype(np.float32),
         (_voxel_sides(ImageGrid.of(image), cube) / cube.spacing).astype(np.float32),
     )
-
-
-def _logits_in(cube: PatchGrid, look: Look) -> NDArray[np.float32]:
-    return extract_patch(look.answer_grid.image(look.logits.astype(np.float32)), cube, outside=np.nan)
 
 
 def _voxel_sides(image: ImageGrid, cube: PatchGrid) -> NDArray[np.float64]:

@@ -64,6 +64,10 @@ class Look:
         """Cubic millimetres of the mask."""
         return float((self.logits > 0).mean()) * self.grid.extent**3
 
+    def logits_in(self, grid: PatchGrid) -> FloatArray:
+        """Return the answer on another cube, (n, n, n), NaN where the look shows nothing."""
+        return extract_patch(self.answer_grid.image(self.logits.astype(np.float32)), grid, outside=np.nan)
+
     def grid_weights(self) -> sitk.Image:
         """Return how much each cell counts beside other looks: 1 at the centre, almost 0 at the border."""
         r = self.logits.shape[0]
@@ -312,9 +316,7 @@ def transfer_prompt(looks: Sequence[Look], grid: PatchGrid, prompt_size: int) ->
     target = PatchGrid(grid.centre, grid.extent / prompt_size, prompt_size, grid.axes)
     out = np.full((prompt_size,) * 3, UNKNOWN_LOGIT, np.float32)
     for look in looks:
-        sampled = extract_patch(
-            look.answer_grid.image(look.logits.astype(np.float32)), target, outside=np.nan
-        )
+        sampled = look.logits_in(target)
         out = np.where(np.isnan(sampled), out, sampled)
     return np.clip(out, -10, 10).astype(np.float32)
 

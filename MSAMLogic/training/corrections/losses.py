@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from MSAMLogic.model.corrector import CorrectionTensors
+from MSAMLogic.training.cube_losses import mean_dice, soft_dice_loss, weighted_entropy
 
 # How much more a cell counts that the mask before, or the answer, has wrong.
 _WRONG_WEIGHT = 4.0
-_AXES = (1, 2, 3)
 
 
 def correction_figures(logits: Tensor, known: CorrectionTensors, target: Tensor) -> dict[str, Tensor]:
@@ -28,20 +28,11 @@ def correction_figures(logits: Tensor, known: CorrectionTensors, target: Tensor)
     lesion = target > 0.5
     wrong = ((known.before > 0.5) != lesion) | ((known.answer > 0) != lesion)
     weight = within * torch.where(wrong, _WRONG_WEIGHT, 1.0)
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    entropy = (entropy * weight).sum(_AXES) / weight.sum(_AXES).clamp(min=1)
-    probability, wanted = logits.sigmoid() * within, target * within
-    overlap = 2 * (probability * wanted).sum(_AXES) + 1
-    dice_loss = 1 - overlap / (probability.sum(_AXES) + wanted.sum(_AXES) + 1)
-
-    def dice(mask: Tensor) -> Tensor:
-        inside, truth = (mask & (within > 0)), (lesion & (within > 0))
-        total = inside.sum(_AXES) + truth.sum(_AXES)
-        return ((2 * (inside & truth).sum(_AXES) + 1) / (total + 1)).mean()
-
+    entropy = weighted_entropy(logits, target, weight)
+    dice_loss = soft_dice_loss(logits, target, within)
     return {
         "loss": (entropy + 0.5 * dice_loss).mean(),
-        "dice": dice(logits > 0),
-        "dice_before": dice(known.before > 0.5),
-        "dice_answer": dice(known.answer > 0),
+        "dice": mean_dice(logits > 0, lesion, within),
+        "dice_before": mean_dice(known.before > 0.5, lesion, within),
+        "dice_answer": mean_dice(known.answer > 0, lesion, within),
     }

@@ -22,24 +22,21 @@ from MSAMLogic.correction import Correction, distance_from, made_to_obey, mask_s
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.intensity import Modality
-from MSAMLogic.largest_error import largest_error, largest_part
+from MSAMLogic.largest_error import largest_error
 from MSAMLogic.looks import Look
 from MSAMLogic.mask_corrector import MaskCorrector
 from MSAMLogic.predictor import FloatArray, Predictor, Relay
 from MSAMLogic.session import Click, InteractiveSession
 from MSAMLogic.training.corrections.record import as_record
+from MSAMLogic.training.recorded_scans import Mask, drawn_scan, made_up_scan
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.voxels import VoxelSet
 
-Mask = NDArray[np.bool_]
 Manner = Callable[[Correction], FloatArray]
 
 _SLOPPY = 0.3  # share of the sessions whose reader clicks beside the middle of an error
-_MADE_SPACING = (0.5, 2.5)  # millimetres between voxels of a made-up scan
-_MADE_STEPS = (1, 1, 2, 3, 4, 6)  # how many times as thick its slices are
 _CUBES = 2  # of every correcting click
 _VARIED = (0.5, 1.6)  # how many times as large as usual the cells of a recorded cube are
-_CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
 
 
 class RecordedSessions(Dataset[list[NDArray[np.void]]]):
@@ -77,28 +74,17 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
     def __getitem__(self, number: int) -> list[NDArray[np.void]]:
         """Return the records of session ``number``; none when there was nothing to correct."""
         rng = np.random.default_rng((self.seed, 3, number))
-        image, modality, truth = self._scan(rng) if rng.random() < self.drawn else self._made_up(number, rng)
+        image, modality, truth = (
+            drawn_scan(self.samples, rng)
+            if rng.random() < self.drawn
+            else made_up_scan(self.samples, number, rng)
+        )
         manners: list[Manner] = [_as_answered, _as_asked, _as_asked_nearby, _where_clicked]
         manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
         try:
             return record_session(self.predictor, image, modality, truth, self.clicks, manner, rng)
         except ImageError:  # nothing but one value round the click: no reader would click there
             return []
-
-    def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        case, lesion = self.samples.draw_lesion(rng)
-        truth = sitk.GetArrayFromImage(case.components) == lesion.label
-        return case.image, case.case.modality, truth
-
-    def _made_up(self, number: int, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        """Return a small scan that one sample of a patch makes, some with thick slices."""
-        sample = self.samples[number]
-        spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
-        step = int(rng.choice(_MADE_STEPS))
-        image = sitk.GetImageFromArray(_CONTRAST * sample["patch"][0].numpy()[::step])
-        image.SetSpacing((spacing, spacing, spacing * step))
-        # Its brightness is normalised already; there are no Hounsfield units to clamp.
-        return image, "MR", largest_part(sample["target"][0].numpy()[::step])
 
 
 def record_session(

@@ -13,27 +13,23 @@ from MSAMLogic.correction import mask_share
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.intensity import Modality
-from MSAMLogic.largest_error import deepest_voxel, largest_part
+from MSAMLogic.largest_error import deepest_voxel
 from MSAMLogic.look_again import first_looks
 from MSAMLogic.look_fusion import first_looks_in, fusion_cube
 from MSAMLogic.patch_answers import PatchAnswers
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.training.fusions.record import as_record
+from MSAMLogic.training.recorded_scans import Mask, drawn_scan, made_up_scan
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.training.turning import random_rotation
 from MSAMLogic.voxels import VoxelSet
-
-Mask = NDArray[np.bool_]
 
 _SLOPPY = 0.4  # share of the readers who click beside the middle of the lesion
 _DEEP = 0.5  # share of the greatest depth that such a click has at least
 _CUBES = 2  # of every first click
 _VARIED = (0.6, 1.7)  # how many times as large as usual the cells of a recorded cube are
 _OTHER = 0.3  # share of the cubes that lie round what another look shows than the one that suits best
-_MADE_SPACING = (0.5, 2.0)  # millimetres between voxels of a made-up scan
-_MADE_STEPS = (1, 1, 2, 3, 4, 6)  # how many times as thick its slices are
-_CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
 
 
 class FirstClicks(Dataset[list[NDArray[np.void]]]):
@@ -61,35 +57,20 @@ class FirstClicks(Dataset[list[NDArray[np.void]]]):
     def __getitem__(self, number: int) -> list[NDArray[np.void]]:
         """Return the records of click ``number``; none when there is nothing to see round it."""
         rng = np.random.default_rng((self.seed, 6, number))
-        image, modality, truth = self._scan(rng) if rng.random() < self.drawn else self._made_up(number, rng)
+        image, modality, truth = (
+            self._scan(rng) if rng.random() < self.drawn else made_up_scan(self.samples, number, rng)
+        )
         try:
             return record_first_click(self.predictor, image, modality, truth, rng)
         except ImageError:  # nothing but one value round the click: no reader would click there
             return []
 
     def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        case, lesion = self.samples.draw_lesion(rng)
-        truth = sitk.GetArrayFromImage(case.components) == lesion.label
-        image = case.image
+        image, modality, truth = drawn_scan(self.samples, rng)
         if rng.random() < 0.5:  # the same scan, the patient lying a little askew
             turn = random_rotation(15, rng) @ np.asarray(image.GetDirection()).reshape(3, 3)
             image.SetDirection([float(v) for v in turn.ravel()])
-        return image, case.case.modality, truth
-
-    def _made_up(self, number: int, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        """Return a small scan that one sample of a patch makes, some with thick slices."""
-        sample = self.samples[number]
-        spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
-        step = int(rng.choice(_MADE_STEPS))
-        patch, target = sample["patch"][0].numpy(), sample["target"][0].numpy().astype(np.float32)
-        if step > 1:  # a slice shows what lies within it
-            n = patch.shape[0] // step * step
-            patch, target = (v[:n].reshape(-1, step, *v.shape[1:]).mean(axis=1) for v in (patch, target))
-        image = sitk.GetImageFromArray((_CONTRAST * patch).astype(np.float32))
-        image.SetSpacing((spacing, spacing, spacing * step))
-        truth = target >= 0.5
-        # Its brightness is normalised already; there are no Hounsfield units to clamp.
-        return image, "MR", largest_part(truth if truth.any() else target == target.max())
+        return image, modality, truth
 
 
 def record_first_click(

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from MSAMLogic.model.look_fusion import FirstLookTensors
+from MSAMLogic.training.cube_losses import mean_dice, soft_dice_loss, weighted_entropy
 
 # How much more a cell counts that the chosen look has wrong.
 _WRONG_WEIGHT = 3.0
-_AXES = (1, 2, 3)
 
 
 def fusion_figures(logits: Tensor, known: FirstLookTensors, target: Tensor) -> dict[str, Tensor]:
@@ -27,19 +27,10 @@ def fusion_figures(logits: Tensor, known: FirstLookTensors, target: Tensor) -> d
     within = (~known.image.isnan()).float()
     lesion, chosen = target > 0.5, torch.nan_to_num(known.chosen) > 0
     weight = within * torch.where(chosen != lesion, _WRONG_WEIGHT, 1.0)
-    entropy = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    entropy = (entropy * weight).sum(_AXES) / weight.sum(_AXES).clamp(min=1)
-    probability, wanted = logits.sigmoid() * within, target * within
-    overlap = 2 * (probability * wanted).sum(_AXES) + 1
-    dice_loss = 1 - overlap / (probability.sum(_AXES) + wanted.sum(_AXES) + 1)
-
-    def dice(mask: Tensor) -> Tensor:
-        inside, truth = (mask & (within > 0)), (lesion & (within > 0))
-        total = inside.sum(_AXES) + truth.sum(_AXES)
-        return ((2 * (inside & truth).sum(_AXES) + 1) / (total + 1)).mean()
-
+    entropy = weighted_entropy(logits, target, weight)
+    dice_loss = soft_dice_loss(logits, target, within)
     return {
         "loss": (entropy + dice_loss).mean(),
-        "dice": dice(logits > 0),
-        "dice_chosen": dice(chosen),
+        "dice": mean_dice(logits > 0, lesion, within),
+        "dice_chosen": mean_dice(chosen, lesion, within),
     }

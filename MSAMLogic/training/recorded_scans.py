@@ -1,0 +1,42 @@
+"""Scans to record clicks on, each with its lesion: those that a reader outlined, and made-up ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from MSAMLogic.intensity import Modality
+from MSAMLogic.largest_error import largest_part
+from MSAMLogic.training.samples import PatchSamples
+
+Mask = NDArray[np.bool_]
+
+_MADE_SPACING = (0.5, 2.5)  # millimetres between voxels of a made-up scan
+_MADE_STEPS = (1, 1, 2, 3, 4, 6)  # how many times as thick its slices are
+_CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
+
+
+def drawn_scan(samples: PatchSamples, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
+    """Return a whole scan and (k, j, i) one lesion that a reader drew on it."""
+    case, lesion = samples.draw_lesion(rng)
+    truth = sitk.GetArrayFromImage(case.components) == lesion.label
+    return case.image, case.case.modality, truth
+
+
+def made_up_scan(
+    samples: PatchSamples, number: int, rng: np.random.Generator
+) -> tuple[sitk.Image, Modality, Mask]:
+    """Return a small scan that sample ``number`` of a patch makes, some with thick slices, and its lesion."""
+    sample = samples[number]
+    spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
+    step = int(rng.choice(_MADE_STEPS))
+    patch, target = sample["patch"][0].numpy(), sample["target"][0].numpy().astype(np.float32)
+    if step > 1:  # a slice shows what lies within it
+        n = patch.shape[0] // step * step
+        patch, target = (v[:n].reshape(-1, step, *v.shape[1:]).mean(axis=1) for v in (patch, target))
+    image = sitk.GetImageFromArray((_CONTRAST * patch).astype(np.float32))
+    image.SetSpacing((spacing, spacing, spacing * step))
+    truth = target >= 0.5
+    # Its brightness is normalised already; there are no Hounsfield units to clamp.
+    return image, "MR", largest_part(truth if truth.any() else target == target.max())
