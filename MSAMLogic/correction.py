@@ -40,6 +40,7 @@ class Correction:
         coords: (N, 3) the clicks in cells of the cube, the correcting one last; others may lie outside.
         labels: (N,) 1 for the lesion, 0 for background.
         depth: cells between that click and the edge of the mask.
+        voxel: (3,) how many cells long a voxel of the image is along each axis of the cube.
     """
 
     cube: PatchGrid
@@ -49,12 +50,13 @@ class Correction:
     coords: NDArray[np.float32]
     labels: NDArray[np.int64]
     depth: float
+    voxel: NDArray[np.float32]
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
-        """Return image, before, distance, answer, coords, labels and depth, as a corrector takes them."""
+        """Return all of it as a corrector takes it, and after ``before`` the distance to its edge."""
         distance = edge_distance(self.before)
         depth = np.asarray(self.depth, np.float32)
-        return (self.image, self.before, distance, self.answer, self.coords, self.labels, depth)
+        return (self.image, self.before, distance, self.answer, self.coords, self.labels, depth, self.voxel)
 
 
 def edge_distance(share: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -227,6 +227,12 @@ class ImageGrid:
         image.SetDirection(self.direction)
         return image
 
+    def voxel_sides(self, patch: PatchGrid) -> NDArray[np.float64]:
+        """Return the millimetres (3,) of a voxel's side along the image axis nearest to each patch axis."""
+        axes = np.asarray(patch.axes).reshape(3, 3)
+        cosines = np.abs(axes.T @ np.asarray(self.direction).reshape(3, 3))  # (patch axis, image axis)
+        return np.asarray(np.asarray(self.spacing)[cosines.argmax(axis=1)], np.float64)
+
     def matches(self, other: ImageGrid, tolerance: float = 1e-4) -> bool:
         """Whether both grids put every voxel within ``tolerance`` voxels of the same place."""
         if self.size != other.size:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from MSAMLogic.correction import possible_spacing
 from MSAMLogic.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
@@ -76,12 +75,5 @@ def first_looks_in(
         chosen.logits_in(cube),
         answers,
         cube.voxels(np.asarray(point)).astype(np.float32),
-        (_voxel_sides(ImageGrid.of(image), cube) / cube.spacing).astype(np.float32),
+        (ImageGrid.of(image).voxel_sides(cube) / cube.spacing).astype(np.float32),
     )
-
-
-def _voxel_sides(image: ImageGrid, cube: PatchGrid) -> NDArray[np.float64]:
-    """Return the millimetres (3,) of a voxel's side along the image axis nearest to each cube axis."""
-    axes = np.asarray(cube.axes).reshape(3, 3)
-    cosines = np.abs(axes.T @ np.asarray(image.direction).reshape(3, 3))  # (cube axis, image axis)
-    return np.asarray(np.asarray(image.spacing)[cosines.argmax(axis=1)], np.float64)

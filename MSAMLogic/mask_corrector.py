@@ -109,4 +109,5 @@ class MaskCorrector:
             cube.voxels(np.array([click.point for click in clicks])).astype(np.float32),
             np.array([int(click.positive) for click in clicks], np.int64),
             depth / cube.spacing,
+            (self.grid.voxel_sides(cube) / cube.spacing).astype(np.float32),
         )

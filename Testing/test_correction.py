@@ -209,7 +209,8 @@ def asked(coords: list[tuple[float, float, float]], labels: list[int], before: n
     nothing = np.zeros_like(before)
     places = np.array([*coords, (15.5, 15.5, 15.5)], np.float32)
     cube = PatchGrid((0.0, 0.0, 0.0), 1.0, CUBE_SIZE)
-    return Correction(cube, nothing, before, nothing, places, np.array([*labels, 1]), 2.0)
+    voxel = np.ones(3, np.float32)
+    return Correction(cube, nothing, before, nothing, places, np.array([*labels, 1]), 2.0, voxel)
 
 
 @settings(max_examples=40, deadline=None)

@@ -60,6 +60,7 @@ def correction(seed: int = 0, clicks: int = 3) -> Correction:
         coords.astype(np.float32),
         labels,
         2.0,
+        np.array([1.0, 1.0, 3.0], np.float32),
     )
 
 
@@ -109,7 +110,7 @@ def test_a_lesion_click_and_a_background_click_look_different() -> None:
 def test_an_untrained_corrector_blends_the_answer_and_the_mask_before() -> None:
     made = correction()
     torch.manual_seed(0)
-    corrector = Corrector(8)
+    corrector = Corrector(8, 20)
     torch.nn.init.zeros_(corrector.head.weight)
     torch.nn.init.zeros_(corrector.head.bias)
     logits = corrector(tensors(made))[0]
@@ -118,7 +119,7 @@ def test_an_untrained_corrector_blends_the_answer_and_the_mask_before() -> None:
 
 
 def test_samples_of_a_batch_do_not_mix() -> None:
-    corrector = randomised(Corrector(8), 0.1).eval()
+    corrector = randomised(Corrector(8, 20), 0.1).eval()
     one, other = tensors(correction(0)), tensors(correction(1))
     both = CorrectionTensors(*(torch.cat(pair) for pair in zip(one, other, strict=True)))
     with torch.inference_mode():

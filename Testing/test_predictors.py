@@ -31,6 +31,7 @@ CORRECTION = Correction(
     np.zeros((1, 3), np.float32),
     np.ones(1, np.int64),
     2.0,
+    np.ones(3, np.float32),
 )
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "encode": (CUBE,),

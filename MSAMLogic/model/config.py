@@ -40,6 +40,7 @@ class ModelConfig(NetworkConfig):
             the estimate to the mask decoder, as published.
         corrector_width: channels at full resolution of the corrector, which keeps what a correcting click
             is not about; 0 leaves it out, as published.
+        corrector_channels: how much the corrector sees: 20, or the 13 that the first ones saw.
         fusion_width: channels at full resolution of the network that makes one mask of the first looks; 0
             leaves it out, as published.
         all_clicks: whether a decode sees all clicks of the patch (SAM-Med3D) or the newest (M-SAM).
@@ -70,6 +71,7 @@ class ModelConfig(NetworkConfig):
     detail_width: int = 0
     quality_width: int = 0
     corrector_width: int = 0
+    corrector_channels: int = 13
     fusion_width: int = 0
     all_clicks: bool = False
     spacings: tuple[float, ...] = (1.5,)
@@ -100,6 +102,8 @@ class ModelConfig(NetworkConfig):
             problems.append("the quality head needs the detail branch")
         if self.corrector_width % 8:
             problems.append("corrector_width must be a multiple of 8")
+        if self.corrector_channels not in (13, 20):
+            problems.append("corrector_channels must be 13 or 20")
         if self.fusion_width % 8:
             problems.append("fusion_width must be a multiple of 8")
         if self.fusion_width and len(self.first_looks) not in (2, 3, 4):

@@ -13,11 +13,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
 from MSAMLogic.model.detail_branch import ResidualBlock, gaussian_bumps
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
-_CLICK_SIGMA, _NOISE_SIGMA, _SCENE_SIGMA, _BUMP_SIGMA = 0.8, 1.6, 8.0, 1.5
-_CHANNELS = 13
+_SCENE_SIGMA, _INSIDE_SIGMA, _BUMP_SIGMA = 8.0, 1.6, 1.5
+_RING = 4.0  # cells; so far beyond its edge what surrounds the mask goes
 
 
 class CorrectionTensors(NamedTuple):
@@ -31,6 +32,7 @@ class CorrectionTensors(NamedTuple):
         coords: (B, N, 3) clicks in cells, the correcting one last.
         labels: (B, N) of 1, 0 and, where a sample has fewer clicks than others, -1 in front.
         depth: (B,) cells between the correcting click and the edge.
+        voxel: (B, 3) cells that a voxel is long along each axis; NaN where that is unknown.
     """
 
     image: Tensor
@@ -40,6 +42,7 @@ class CorrectionTensors(NamedTuple):
     coords: Tensor
     labels: Tensor
     depth: Tensor
+    voxel: Tensor
 
 
 class Corrector(nn.Module):
@@ -48,12 +51,15 @@ class Corrector(nn.Module):
     Args:
         width: channels at the cube's full resolution, a multiple of 8; twice and six times as many at half
             and a quarter of it.
+        channels: how many of :func:`correction_channels` it sees, from the first on; the first correctors
+            saw 13.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         half, quarter = 2 * width, 6 * width
-        self.stem = nn.Conv3d(_CHANNELS, width, kernel_size=3, padding=1)
+        self.channels = channels
+        self.stem = nn.Conv3d(channels, width, kernel_size=3, padding=1)
         self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
         self.half_block = ResidualBlock(half, half)
         self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
@@ -70,7 +76,7 @@ class Corrector(nn.Module):
     def forward(self, known: CorrectionTensors) -> Tensor:
         """Return logits (B, n, n, n) of the lesion."""
         with torch.no_grad(), torch.autocast(known.image.device.type, enabled=False):
-            channels = correction_channels(known)
+            channels = correction_channels(known)[:, : self.channels]
         full = self.stem(channels).relu()
         half = self.half_block(self.half_down(full))
         quarter = self.quarter_blocks(self.quarter_down(half))
@@ -82,55 +88,49 @@ class Corrector(nn.Module):
 
 
 def correction_channels(known: CorrectionTensors) -> Tensor:
-    """Return what the corrector sees, (B, 13, n, n, n).
+    """Return what the corrector sees, (B, 20, n, n, n).
 
-    Brightness is relative, to the cube's mean and deviation and to what lies under the click, so that it
-    means the same in any modality and organ.
+    Brightness is relative, to the cube's mean and deviation, to what lies under the click and to what the
+    mask holds and what surrounds it, so that it means the same in any modality and organ. What is darker or
+    brighter than the click is told in deviations of the scene, and in units of the noise there: in a CT the
+    scene spans air to bone, and soft tissues differ by less than a tenth of its deviation.
     """
-    beyond = known.image.isnan()
-    within = (~beyond).float()
-    image = torch.nan_to_num(known.image)
-    n = image.shape[-1]
-    squared = _squared_distance(n, image.device)
-
-    def mean(values: Tensor, sigma: float) -> Tensor:
-        weight = torch.exp(-squared / (2 * sigma**2)) * within
-        total = weight.sum((1, 2, 3)).clamp(min=1e-6)
-        return ((values * weight).sum((1, 2, 3)) / total)[:, None, None, None]
-
-    scene = mean(image, _SCENE_SIGMA)
-    deviation = mean((image - scene) ** 2, _SCENE_SIGMA).sqrt() + 1e-3
-    values = (image - scene) / deviation * within
-    clicked = mean(values, _CLICK_SIGMA)
-    noise = mean((values - mean(values, _NOISE_SIGMA)) ** 2, _NOISE_SIGMA).sqrt() + 0.05
-    likeness = torch.exp(-0.5 * ((values - clicked) / (2 * noise)) ** 2) * within
+    n = known.image.shape[-1]
+    clicks = known.coords.float()
+    middle = torch.full_like(clicks[:, -1], (n - 1) / 2)  # where the correcting click is
+    scene = CubeScene(known.image, middle, _SCENE_SIGMA)
     sign = (2 * known.labels[:, -1] - 1).float()[:, None, None, None]
     earlier = known.labels.clone()
     earlier[:, -1] = -1
-    cells = torch.arange(n, device=image.device, dtype=torch.float32)
-    along = (cells - known.coords.float().unsqueeze(-1)) ** 2
-    everywhere = torch.ones_like(values)
+    cells = torch.arange(n, device=clicks.device, dtype=torch.float32)
+    along = (cells - clicks.unsqueeze(-1)) ** 2
+    everywhere = torch.ones_like(scene.values)
+    bump = scene.near(_BUMP_SIGMA)
+    # Of no mask, or no surroundings, what lies under the click.
+    little = 0.01 * scene.near(_INSIDE_SIGMA)
+    inside, spread_inside = scene.spread(known.before + little)
+    ring = (known.distance < 0) & (known.distance >= -_RING)
+    outside, spread_outside = scene.spread(ring.float() + little)
     return torch.stack(
         (
-            values.tanh(),
-            (3 * (values - clicked)).tanh() * within,
-            likeness,
+            scene.values.tanh(),
+            scene.contrast(1 / 3),
+            scene.likeness(scene.clicked, 2 * scene.noise),
             known.before,
             (known.distance / 8).clamp(-1, 1),
             (known.answer / 3).tanh(),
             gaussian_bumps(along, earlier == 1, _BUMP_SIGMA),
             gaussian_bumps(along, earlier == 0, _BUMP_SIGMA),
-            sign * torch.exp(-squared / (2 * _BUMP_SIGMA**2)),
+            sign * bump,
             sign * everywhere,
             (known.depth / 4).clamp(max=2)[:, None, None, None] * everywhere,
-            beyond.float(),
-            squared.sqrt() / (n / 2) * everywhere,
+            1 - scene.within,
+            scene.squared.sqrt() / (n / 2),
+            scene.contrast(4 * scene.noise),
+            scene.likeness(scene.clicked, 5 * scene.noise),
+            scene.likeness(inside, 2 * spread_inside),
+            scene.likeness(outside, 2 * spread_outside),
+            *voxel_channels(known.voxel, n),
         ),
         dim=1,
     )
-
-
-def _squared_distance(n: int, device: torch.device) -> Tensor:
-    """Return the squared distance (n, n, n) of each cell from the cube's middle."""
-    along = (torch.arange(n, device=device, dtype=torch.float32) - (n - 1) / 2) ** 2
-    return along[:, None, None] + along[None, :, None] + along[None, None, :]

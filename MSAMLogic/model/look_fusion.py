@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
 from MSAMLogic.model.detail_branch import ResidualBlock
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
-_CLICK_SIGMA, _NOISE_SIGMA, _SCENE_SIGMA, _BUMP_SIGMA = 0.8, 1.6, 12.0, 1.5
-_AXES = (1, 2, 3)
+_SCENE_SIGMA, _INSIDE_SIGMA, _BUMP_SIGMA = 12.0, 1.6, 1.5
 _CHANNELS = 16
 
 
@@ -94,52 +94,24 @@ def fusion_channels(known: FirstLookTensors) -> Tensor:
     the click is told in units of the noise there: in a CT the scene spans air to bone, and soft tissues
     differ by less than a tenth of its deviation.
     """
-    beyond = known.image.isnan()
-    within = (~beyond).float()
-    image = torch.nan_to_num(known.image)
+    scene = CubeScene(known.image, known.click, _SCENE_SIGMA)
+    n = known.image.shape[-1]
     chosen, answers = torch.nan_to_num(known.chosen), torch.nan_to_num(known.answers)
-    squared = _squared_distance(known.click.float(), image.shape[-1])
-
-    def mean(values: Tensor, weight: Tensor) -> Tensor:
-        total = (weight * within).sum(_AXES).clamp(min=1e-6)
-        return ((values * weight * within).sum(_AXES) / total)[:, None, None, None]
-
-    def near(sigma: float) -> Tensor:
-        return torch.exp(-squared / (2 * sigma**2))
-
-    scene = mean(image, near(_SCENE_SIGMA))
-    deviation = mean((image - scene) ** 2, near(_SCENE_SIGMA)).sqrt() + 1e-3
-    values = (image - scene) / deviation * within
-    clicked = mean(values, near(_CLICK_SIGMA))
-    noise = mean((values - mean(values, near(_NOISE_SIGMA))) ** 2, near(_NOISE_SIGMA)).sqrt() + 0.05
-    inside = (chosen > 0) + 0.01 * near(_NOISE_SIGMA)  # of an empty look, what lies under the click
-    typical = mean(values, inside)
-    spread = mean((values - typical) ** 2, inside).sqrt() + 0.05
-
-    def likeness(brightness: Tensor, width: Tensor) -> Tensor:
-        return torch.exp(-0.5 * ((values - brightness) / width) ** 2) * within
-
-    everywhere = torch.ones_like(values)
-    long = known.voxel.float().log2().clamp(-1, 4) / 4
+    # Of an empty look, what lies under the click.
+    typical, spread = scene.spread((chosen > 0) + 0.01 * scene.near(_INSIDE_SIGMA))
     return torch.stack(
         (
-            values.tanh(),
-            ((values - clicked) / (4 * noise)).tanh() * within,
-            likeness(clicked, 2 * noise),
-            likeness(clicked, 5 * noise),
-            likeness(typical, 2 * spread),
+            scene.values.tanh(),
+            scene.contrast(4 * scene.noise),
+            scene.likeness(scene.clicked, 2 * scene.noise),
+            scene.likeness(scene.clicked, 5 * scene.noise),
+            scene.likeness(typical, 2 * spread),
             (chosen / 3).tanh(),
             *(answers / 3).tanh().unbind(1),
-            near(_BUMP_SIGMA),
-            squared.sqrt() / (image.shape[-1] / 2),
-            beyond.float(),
-            *(long[:, axis, None, None, None] * everywhere for axis in range(3)),
+            scene.near(_BUMP_SIGMA),
+            scene.squared.sqrt() / (n / 2),
+            1 - scene.within,
+            *voxel_channels(known.voxel, n),
         ),
         dim=1,
     )
-
-
-def _squared_distance(point: Tensor, n: int) -> Tensor:
-    """Return the squared distance (B, n, n, n) of each cell from a point (B, 3) in cells."""
-    along = (torch.arange(n, device=point.device, dtype=torch.float32) - point[..., None]) ** 2
-    return along[:, 0, :, None, None] + along[:, 1, None, :, None] + along[:, 2, None, None, :]

@@ -67,7 +67,8 @@ class MSAM(Network):
         self.mask_decoder = MaskDecoder(config)
         self.mask_enhanced_adapter = MaskEnhancedAdapter(config) if config.mask_enhanced_adapter else None
         self.detail_branch = DetailBranch(config) if config.detail_width else None
-        self.corrector = Corrector(config.corrector_width) if config.corrector_width else None
+        width, channels = config.corrector_width, config.corrector_channels
+        self.corrector = Corrector(width, channels) if width else None
         self.look_fusion = LookFusion(config.fusion_width) if config.fusion_width else None
         # Convolutions at full resolution like channels last, and were trained in bfloat16.
         self.channels_last = self.trained_in_bfloat16 = self.detail_branch is not None

@@ -34,7 +34,7 @@ class RecordedConfig(RunConfig):
     Attributes:
         data: folder with a ``cases.tsv``; relative to the configuration file.
         start: the network to teach, a name of the registry or a path. All but the part that learns stays as
-            it is; it gets one if it has none.
+            it is; it gets one if it has none, and sees more if it saw less than such parts see today.
         minutes: wall-clock budget of the training, after the recording.
         recorded: folders that other runs recorded, to learn from beside one's own.
         drawn: share of the recordings on lesions that a reader drew; the others are on made-up ones.
@@ -117,7 +117,7 @@ class RecordedRun(TrainingRun):
 
     @abstractmethod
     def _sizes(self, config: ModelConfig) -> ModelConfig:
-        """Return the sizes of a network that has the part that learns."""
+        """Return the sizes of the same network with the part that learns, and all that it sees today."""
 
     @abstractmethod
     def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
@@ -132,8 +132,9 @@ class RecordedRun(TrainingRun):
         name = self.part.replace("_", " ")
         if not isinstance(network, MSAM):
             raise TrainingError(f"A {type(network).__name__} has no {name}; start from an M-SAM network.")
-        if getattr(network, self.part) is None:
-            network = build_model("", self._sizes(network.config))
+        sizes = self._sizes(network.config)
+        if sizes != network.config:
+            network = build_model("", sizes)
             start_from(network, self.config.start, f"the network with a {name}")
         network.requires_grad_(False)
         getattr(network, self.part).requires_grad_(True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.loading import load_network
 from MSAMLogic.model import Network
@@ -9,6 +12,9 @@ from MSAMLogic.model import Network
 
 def start_from(network: Network, name: str, title: str) -> list[str]:
     """Fill a network with the weights of a smaller one, and return the names of what it has beyond them.
+
+    A convolution that sees more channels than the given one did is blind to the new ones, so that it answers
+    as before until it learns.
 
     Args:
         network: what to fill.
@@ -20,6 +26,7 @@ def start_from(network: Network, name: str, title: str) -> list[str]:
         WeightsError: when the weights cannot be read.
     """
     given, own = load_network(name).state_dict(), network.state_dict()
+    given = {part: _widened(value, own[part]) if part in own else value for part, value in given.items()}
     unfit = [part for part, value in given.items() if part not in own or own[part].shape != value.shape]
     if unfit:
         raise TrainingError(
@@ -28,3 +35,13 @@ def start_from(network: Network, name: str, title: str) -> list[str]:
         )
     network.load_state_dict(given, strict=False)
     return sorted(set(own) - set(given))
+
+
+def _widened(given: Tensor, own: Tensor) -> Tensor:
+    """Return a convolution's weights with zeros for the input channels that another has beyond them."""
+    if given.ndim != 5 or given.shape[1] >= own.shape[1]:
+        return given
+    if own.shape[0] != given.shape[0] or own.shape[2:] != given.shape[2:]:
+        return given
+    new = torch.zeros_like(own[:, given.shape[1] :])
+    return torch.cat((given, new), dim=1)

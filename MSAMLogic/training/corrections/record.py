@@ -19,6 +19,7 @@ RECORD = np.dtype(
         ("coords", np.float32, (MOST_CLICKS, 3)),
         ("labels", np.int8, (MOST_CLICKS,)),
         ("depth", np.float32),
+        ("voxel", np.float32, (3,)),
     ]
 )
 
@@ -38,4 +39,5 @@ def as_record(correction: Correction, truth: NDArray[np.float32]) -> NDArray[np.
     record["labels"][-count:] = correction.labels[-count:]
     record["coords"][-count:] = correction.coords[-count:]
     record["depth"] = correction.depth
+    record["voxel"] = correction.voxel
     return record

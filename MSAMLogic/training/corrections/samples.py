@@ -74,6 +74,7 @@ class CorrectionSamples(Dataset[dict[str, Tensor]]):
             "coords": coords,
             "labels": record["labels"].astype(np.int64),
             "depth": np.asarray(record["depth"], np.float32),
+            "voxel": record["voxel"][turn],
             "target": truth / 255,
         }
         return {name: torch.from_numpy(np.array(value, order="C")) for name, value in sample.items()}

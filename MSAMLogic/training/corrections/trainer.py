@@ -24,7 +24,7 @@ from MSAMLogic.training.recorded_run import RecordedConfig, RecordedRun
 from MSAMLogic.training.run import ENDLESS, Batch
 from MSAMLogic.training.samples import PatchSamples
 
-_WIDTH = 16
+_WIDTH, _CHANNELS = 16, 20
 
 
 class CorrectorConfig(RecordedConfig):
@@ -62,7 +62,7 @@ class CorrectorRun(RecordedRun):
         return self.config.sessions
 
     def _sizes(self, config: ModelConfig) -> ModelConfig:
-        return replace(config, corrector_width=_WIDTH)
+        return replace(config, corrector_width=config.corrector_width or _WIDTH, corrector_channels=_CHANNELS)
 
     def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
         config = self.config

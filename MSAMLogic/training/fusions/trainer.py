@@ -59,7 +59,7 @@ class FusionRun(RecordedRun):
         return self.config.first_clicks
 
     def _sizes(self, config: ModelConfig) -> ModelConfig:
-        return replace(config, fusion_width=_WIDTH)
+        return replace(config, fusion_width=config.fusion_width or _WIDTH)
 
     def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
         config = self.config
