@@ -91,6 +91,38 @@ def test_what_lies_beyond_the_image_is_finite_and_marked() -> None:
     assert correction_channels(nowhere).isfinite().all()
 
 
+def test_contrasts_of_soft_tissue_are_seen_beside_bone_and_air() -> None:
+    made = correction()
+    hounsfield = np.where(np.nan_to_num(made.image, nan=0) > 200, 60.0, 30.0)  # a lesion in muscle
+    hounsfield += np.random.default_rng(1).normal(0, 5, hounsfield.shape)
+    hounsfield[:, :5] = -1000.0
+    hounsfield[:, 28:] = 900.0
+    channels = correction_channels(tensors(replace(made, image=hounsfield.astype(np.float32))))[0].numpy()
+    lesion = truth_of(made)[:, 5:28] > 0
+    of_scene, of_noise, like_mask, like_ring = (channels[n][:, 5:28] for n in (1, 13, 15, 16))
+    faint, seen = (channel[lesion].mean() - channel[~lesion].mean() for channel in (of_scene, of_noise))
+    assert faint < 0.3 and seen > 0.45
+    assert like_mask[lesion].mean() > 2 * like_mask[~lesion].mean()
+    assert like_ring.max() <= 1
+
+
+def test_how_thick_voxels_are_is_seen_along_its_axis() -> None:
+    known = tensors(correction())
+    channels = correction_channels(known)[0, 17:]
+    assert not channels[:2].any() and channels[2].unique().item() == pytest.approx(np.log2(3.0) / 4)
+    unknown = known._replace(voxel=torch.full((1, 3), float("nan")))
+    assert not correction_channels(unknown)[0, 17:].any()
+
+
+def test_a_corrector_of_the_first_kind_sees_nothing_of_it() -> None:
+    made, corrector = tensors(correction()), randomised(Corrector(8, 13), 0.1).eval()
+    thicker = made._replace(voxel=5 * made.voxel)
+    with torch.inference_mode():
+        assert torch.equal(corrector(made), corrector(thicker))
+    with pytest.raises(ModelError, match="corrector_channels"):
+        replace(CORRECTING, corrector_channels=14)
+
+
 def test_absent_clicks_leave_no_trace() -> None:
     known = tensors(correction(clicks=2))
     padded = known._replace(
@@ -177,15 +209,32 @@ def test_what_lies_beyond_the_image_costs_nothing() -> None:
     assert not logits.grad[known.image.isnan()].any() and logits.grad.any()
 
 
-def test_an_error_counts_more_than_what_was_right_before() -> None:
+def test_what_is_in_question_counts_more_than_the_rest() -> None:
     made = correction()
     known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
     logits = torch.zeros_like(target).requires_grad_()
     correction_figures(logits, known, target)["loss"].backward()
     assert logits.grad is not None
-    was_wrong = ((known.before > 0.5) != (target > 0.5)) & ~known.image.isnan()
-    was_right = ((known.before > 0.5) & (target > 0.5) & (known.answer > 0)) & ~known.image.isnan()
-    assert logits.grad[was_wrong].abs().mean() > 2 * logits.grad[was_right].abs().mean()
+    within, outside = ~known.image.isnan(), target < 0.5
+    in_question = within & outside & ((known.answer > 0) | (known.distance.abs() <= 2))
+    far = within & outside & (known.answer < 0) & (known.distance < -3)
+    assert in_question.any() and far.any()
+    assert logits.grad[in_question].abs().mean() > 2 * logits.grad[far].abs().mean()
+
+
+@pytest.mark.parametrize("chance_of_error", [0.3, 0.7])
+def test_the_mask_changes_where_it_is_more_likely_wrong_than_right(chance_of_error: float) -> None:
+    made = correction()
+    known = tensors(made)
+    right = (known.before > 0.5).float()
+    shell = (known.distance.abs() <= 1) & ~known.image.isnan()  # nobody can tell what is there
+    wrong = torch.where(shell, 1 - right, right)
+    logits = torch.zeros_like(right).requires_grad_()
+    losses = [correction_figures(logits, known, truth)["loss"] for truth in (right, wrong)]
+    ((1 - chance_of_error) * losses[0] + chance_of_error * losses[1]).backward()
+    assert logits.grad is not None
+    kept = (logits.grad[shell] < 0) == (right[shell] > 0.5)
+    assert kept.float().mean() > 0.95 if chance_of_error < 0.5 else kept.float().mean() < 0.05
 
 
 # Records
@@ -234,7 +283,8 @@ def test_a_turned_sample_is_the_same_correction_seen_from_elsewhere(tmp_path: Pa
     marked = replace(made, coords=np.array([[4, 9, 20], [25, 6, 11], [15.5, 15.5, 15.5]], np.float32))
     before = made.before * 0
     before[4, 9, 20] = before[25, 6, 11] = 1
-    marked = replace(marked, before=before, labels=np.array([0, 1, 1]))
+    voxel = np.array([4.0, 9.0, 20.0], np.float32)  # as far along each axis as the first marker
+    marked = replace(marked, before=before, labels=np.array([0, 1, 1]), voxel=voxel)
     write_records(tmp_path / "0.npy", [as_record(marked, truth_of(made))], RECORD)
     samples = CorrectionSamples([tmp_path / "0.npy"], 5, 100)
     turns = set()
@@ -243,6 +293,9 @@ def test_a_turned_sample_is_the_same_correction_seen_from_elsewhere(tmp_path: Pa
         for cell in sample["coords"][-3:-1].long().tolist():
             assert sample["before"][tuple(cell)] == 1
         turns.add(tuple(sample["coords"][-3].tolist()))
+        mirrored = N - 1 - sample["voxel"]
+        first = sample["coords"][-3]
+        assert ((first == sample["voxel"]) | (first == mirrored)).all()
         assert torch.equal(sample["target"].sum(), samples[0]["target"].sum())
         assert sample["patch"].isnan().sum() == np.isnan(made.image).sum()
     assert len(turns) > 8
@@ -405,6 +458,19 @@ def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, folde
         name for name, value in taught.state_dict().items() if not torch.equal(value.cpu(), fresh[name].cpu())
     ]
     assert moved and all(name.startswith("corrector.") for name in moved)
+
+
+def test_a_corrector_that_learns_to_see_more_answers_at_first_as_before(tmp_path: Path, folder: Path) -> None:
+    config = written_config(tmp_path, folder)
+    old = randomised(build_model("", CORRECTING), 0.3)
+    save_weights(tmp_path / "start.safetensors", old.config, old.state_dict())
+    start = read_network(tmp_path / "start.safetensors")
+    taught = CorrectorRun(CorrectorConfig.read(config), log=lambda line: None).network
+    assert (start.config.corrector_channels, taught.config.corrector_channels) == (13, 20)
+    assert taught.config.corrector_width == 8
+    known = tensors(correction())
+    with torch.inference_mode():
+        assert torch.allclose(taught.correct(known).cpu(), start.correct(known), atol=1e-4)
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(

@@ -18,6 +18,7 @@ from MSAMLogic.model.detail_branch import ResidualBlock, gaussian_bumps
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
 _SCENE_SIGMA, _INSIDE_SIGMA, _BUMP_SIGMA = 8.0, 1.6, 1.5
+_FAINT = 0.01  # deviations of the scene; a contrast of soft tissue beside bone and air is hardly more
 _RING = 4.0  # cells; so far beyond its edge what surrounds the mask goes
 
 
@@ -105,12 +106,12 @@ def correction_channels(known: CorrectionTensors) -> Tensor:
     cells = torch.arange(n, device=clicks.device, dtype=torch.float32)
     along = (cells - clicks.unsqueeze(-1)) ** 2
     everywhere = torch.ones_like(scene.values)
-    bump = scene.near(_BUMP_SIGMA)
+    bump, noise = scene.near(_BUMP_SIGMA), scene.noise_above(_FAINT)
     # Of no mask, or no surroundings, what lies under the click.
     little = 0.01 * scene.near(_INSIDE_SIGMA)
-    inside, spread_inside = scene.spread(known.before + little)
+    inside, spread_inside = scene.spread(known.before + little, _FAINT)
     ring = (known.distance < 0) & (known.distance >= -_RING)
-    outside, spread_outside = scene.spread(ring.float() + little)
+    outside, spread_outside = scene.spread(ring.float() + little, _FAINT)
     return torch.stack(
         (
             scene.values.tanh(),
@@ -126,8 +127,8 @@ def correction_channels(known: CorrectionTensors) -> Tensor:
             (known.depth / 4).clamp(max=2)[:, None, None, None] * everywhere,
             1 - scene.within,
             scene.squared.sqrt() / (n / 2),
-            scene.contrast(4 * scene.noise),
-            scene.likeness(scene.clicked, 5 * scene.noise),
+            scene.contrast(4 * noise),
+            scene.likeness(scene.clicked, 5 * noise),
             scene.likeness(inside, 2 * spread_inside),
             scene.likeness(outside, 2 * spread_outside),
             *voxel_channels(known.voxel, n),

@@ -8,7 +8,7 @@ from torch import Tensor
 _AXES = (1, 2, 3)
 # Widths, in cells, of the weights by which a click and its surroundings are described.
 _CLICK_SIGMA, _NOISE_SIGMA = 0.8, 1.6
-# No noise and no spread is smaller, in deviations of the scene.
+# Added to every noise and spread, in deviations of the scene.
 _LEAST_NOISE = 0.05
 
 
@@ -36,7 +36,7 @@ class CubeScene:
         deviation = self.mean((known - scene) ** 2, self.near(sigma)).sqrt() + 1e-3
         self.values = (known - scene) / deviation * self.within
         self.clicked = self.mean(self.values, self.near(_CLICK_SIGMA))
-        self.noise = self.spread(self.near(_NOISE_SIGMA))[1]
+        self.noise = self.noise_above(_LEAST_NOISE)
 
     def near(self, sigma: float) -> Tensor:
         """Return weights (B, n, n, n) that fall off with the distance from the click, sigma in cells."""
@@ -47,11 +47,15 @@ class CubeScene:
         total = (weight * self.within).sum(_AXES).clamp(min=1e-6)
         return ((values * weight * self.within).sum(_AXES) / total)[:, None, None, None]
 
-    def spread(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weighted mean and deviation (B, 1, 1, 1) of the brightness."""
+    def noise_above(self, least: float) -> Tensor:
+        """Return the deviation (B, 1, 1, 1) of the brightness close to the click, and so much more."""
+        return self.spread(self.near(_NOISE_SIGMA), least)[1]
+
+    def spread(self, weight: Tensor, least: float = _LEAST_NOISE) -> tuple[Tensor, Tensor]:
+        """Return the weighted mean and deviation (B, 1, 1, 1) of the brightness, and so much more."""
         typical = self.mean(self.values, weight)
         deviation = self.mean((self.values - typical) ** 2, weight).sqrt()
-        return typical, deviation + _LEAST_NOISE
+        return typical, deviation + least
 
     def contrast(self, unit: Tensor | float) -> Tensor:
         """Return how much brighter than the click each cell is (B, n, n, n), from -1 to 1."""

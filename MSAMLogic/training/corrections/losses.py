@@ -8,12 +8,15 @@ from torch import Tensor
 from MSAMLogic.model.corrector import CorrectionTensors
 from MSAMLogic.training.cube_losses import mean_dice, soft_dice_loss, weighted_entropy
 
-# How much more a cell counts that the mask before, or the answer, has wrong.
-_WRONG_WEIGHT = 4.0
+# How much more a cell counts that is in question: near the edge of the mask before, or where it and the
+# answer differ. What is in question must not depend on the truth: if a cell counts more because the mask has
+# it wrong, a chance of one in five that it is already speaks for changing it, and every click does too much.
+_QUESTION_WEIGHT = 4.0
+_EDGE_CELLS = 2.0
 
 
 def correction_figures(logits: Tensor, known: CorrectionTensors, target: Tensor) -> dict[str, Tensor]:
-    """Return ``loss``: cross-entropy, most of all where something is wrong, and half of a soft Dice loss.
+    """Return ``loss``: cross-entropy, above all where something is in question, and half a soft Dice loss.
 
     Args:
         logits: (B, n, n, n) of the lesion.
@@ -26,8 +29,9 @@ def correction_figures(logits: Tensor, known: CorrectionTensors, target: Tensor)
     logits = logits.float()
     within = (~known.image.isnan()).float()
     lesion = target > 0.5
-    wrong = ((known.before > 0.5) != lesion) | ((known.answer > 0) != lesion)
-    weight = within * torch.where(wrong, _WRONG_WEIGHT, 1.0)
+    differ = (known.before > 0.5) != (known.answer > 0)
+    in_question = differ | (known.distance.abs() <= _EDGE_CELLS)
+    weight = within * torch.where(in_question, _QUESTION_WEIGHT, 1.0)
     entropy = weighted_entropy(logits, target, weight)
     dice_loss = soft_dice_loss(logits, target, within)
     return {
