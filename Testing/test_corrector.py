@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from images import AXIAL, LEFT_HANDED
 from predictors import ThresholdPredictor
 from test_model import TINY, randomised
-from test_training import HEADER, write_case
 from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
@@ -25,13 +23,11 @@ from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.corrector import CorrectionTensors, Corrector, correction_channels
 from MSAMLogic.predictor import TorchPredictor
 from MSAMLogic.session import InteractiveSession
-from MSAMLogic.training.cases import read_cases
 from MSAMLogic.training.corrections.losses import correction_figures
 from MSAMLogic.training.corrections.record import MOST_CLICKS, RECORD, as_record
 from MSAMLogic.training.corrections.samples import CorrectionSamples
 from MSAMLogic.training.corrections.sessions import RecordedSessions
 from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun
-from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recorded_run import recipe_of
 from MSAMLogic.training.records import map_records, write_records
 from MSAMLogic.training.samples import PatchSamples
@@ -315,30 +311,10 @@ def test_a_sample_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
 # Sessions
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data")
-    rows = [
-        write_case(made, name, source, modality, direction)
-        for name, source, modality, direction in (
-            ("one", "a", "CT", AXIAL),
-            ("three", "a", "MR T1 (N4)", LEFT_HANDED),
-        )
-    ]
-    (made / "cases.tsv").write_text(HEADER + "".join(rows))
-    return made
-
-
-@pytest.fixture(scope="module")
-def samples(folder: Path) -> PatchSamples:
-    cases = [LoadedCase(case) for case in read_cases(folder)]
-    return PatchSamples(cases, {}, 32, (0.8, 3.0), seed=0, length=100)
-
-
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
-def test_a_session_is_the_same_whenever_it_is_recorded(samples: PatchSamples, drawn: float) -> None:
+def test_a_session_is_the_same_whenever_it_is_recorded(two_scans: PatchSamples, drawn: float) -> None:
     def sessions() -> RecordedSessions:
-        return RecordedSessions(ThresholdPredictor(), samples, 0, 8, 4, drawn, 0.0)
+        return RecordedSessions(ThresholdPredictor(), two_scans, 0, 8, 4, drawn, 0.0)
 
     one, again = sessions(), sessions()
     lengths = []
@@ -352,7 +328,7 @@ def test_a_session_is_the_same_whenever_it_is_recorded(samples: PatchSamples, dr
 
 
 def test_a_session_is_recorded_in_the_modality_of_its_scan(
-    samples: PatchSamples, monkeypatch: pytest.MonkeyPatch
+    two_scans: PatchSamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     met = []
 
@@ -361,18 +337,18 @@ def test_a_session_is_recorded_in_the_modality_of_its_scan(
         raise ImageError("enough")
 
     monkeypatch.setattr(InteractiveSession, "set_image", noted)
-    sessions = RecordedSessions(ThresholdPredictor(), samples, 0, 30, 3, 1.0, 0.0)
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 0, 30, 3, 1.0, 0.0)
     expected = []
     for number in range(30):
         assert sessions[number] == []
         rng = np.random.default_rng((0, 3, number))
         rng.random()
-        expected.append(samples.draw_lesion(rng)[0].case.modality)
+        expected.append(two_scans.draw_lesion(rng)[0].case.modality)
     assert [modality for _, modality in met] == expected and set(expected) == {"CT", "MR"}
 
 
-def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(samples: PatchSamples) -> None:
-    sessions = RecordedSessions(ThresholdPredictor(), samples, 2, 20, 5, 1.0, 0.0)
+def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(two_scans: PatchSamples) -> None:
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, 1.0, 0.0)
     middle = slice(N // 2 - 1, N // 2 + 1)
     met = 0
     for number in range(8):
@@ -387,8 +363,8 @@ def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(samples: PatchS
     assert met > 5
 
 
-def test_every_click_is_recorded_in_two_cubes_of_different_spacing(samples: PatchSamples) -> None:
-    sessions = RecordedSessions(ThresholdPredictor(), samples, 2, 20, 5, 1.0, 0.0)
+def test_every_click_is_recorded_in_two_cubes_of_different_spacing(two_scans: PatchSamples) -> None:
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, 1.0, 0.0)
     middle, ratios = (N - 1) / 2, []
     for number in range(8):
         records = sessions[number]
@@ -403,7 +379,7 @@ def test_every_click_is_recorded_in_two_cubes_of_different_spacing(samples: Patc
     assert 1 / 3.3 < min(ratios) < 0.8 and 1.2 < max(ratios) < 3.3
 
 
-def test_the_networks_own_corrector_is_asked_where_it_shall_be(samples: PatchSamples) -> None:
+def test_the_networks_own_corrector_is_asked_where_it_shall_be(two_scans: PatchSamples) -> None:
     class Own(ThresholdPredictor):
         asked = 0
 
@@ -412,22 +388,22 @@ def test_the_networks_own_corrector_is_asked_where_it_shall_be(samples: PatchSam
             return np.full(made.image.shape, 1.0 if made.labels[-1] else -1.0, np.float32)
 
     predictor = Own()
-    never = RecordedSessions(predictor, samples, 0, 6, 4, 0.5, 0.0)
+    never = RecordedSessions(predictor, two_scans, 0, 6, 4, 0.5, 0.0)
     assert sum(len(never[number]) for number in range(6)) and not predictor.asked
-    always = RecordedSessions(predictor, samples, 0, 6, 4, 0.5, 1.0)
+    always = RecordedSessions(predictor, two_scans, 0, 6, 4, 0.5, 1.0)
     assert sum(len(always[number]) for number in range(6)) == 2 * predictor.asked > 0
 
 
 # Runs
 
 
-def written_config(tmp_path: Path, folder: Path, **changes: object) -> Path:
+def written_config(tmp_path: Path, scan_folder: Path, **changes: object) -> Path:
     network = build_model("", TINY)
     randomised(network, 0.3)
     save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
     values = {
         "recipe": "corrector",
-        "data": folder,
+        "data": scan_folder,
         "output": tmp_path / "run",
         "start": "start.safetensors",
         "sessions": 3,
@@ -442,8 +418,8 @@ def written_config(tmp_path: Path, folder: Path, **changes: object) -> Path:
     return path
 
 
-def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, folder: Path) -> None:
-    config = written_config(tmp_path, folder)
+def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, scan_folder: Path) -> None:
+    config = written_config(tmp_path, scan_folder)
     assert recipe_of(config) == "corrector"
     result = CliRunner().invoke(app, ["train", str(config)])
     assert result.exit_code == 0, result.output
@@ -460,8 +436,10 @@ def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, folde
     assert moved and all(name.startswith("corrector.") for name in moved)
 
 
-def test_a_corrector_that_learns_to_see_more_answers_at_first_as_before(tmp_path: Path, folder: Path) -> None:
-    config = written_config(tmp_path, folder)
+def test_a_corrector_that_learns_to_see_more_answers_at_first_as_before(
+    tmp_path: Path, scan_folder: Path
+) -> None:
+    config = written_config(tmp_path, scan_folder)
     old = randomised(build_model("", CORRECTING), 0.3)
     save_weights(tmp_path / "start.safetensors", old.config, old.state_dict())
     start = read_network(tmp_path / "start.safetensors")
@@ -474,9 +452,9 @@ def test_a_corrector_that_learns_to_see_more_answers_at_first_as_before(tmp_path
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, scan_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = CorrectorConfig.read(written_config(tmp_path, folder, steps=4, checkpoint_minutes=1e-6))
+    whole = CorrectorConfig.read(written_config(tmp_path, scan_folder, steps=4, checkpoint_minutes=1e-6))
     CorrectorRun(whole, log=lambda line: None).run()
     killed = whole.model_copy(update={"output": tmp_path / "killed"})
     loss, calls = CorrectorRun._loss, []
@@ -502,8 +480,8 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
         assert torch.equal(value, other.state_dict()[name]), name
 
 
-def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, folder: Path) -> None:
-    first = CorrectorConfig.read(written_config(tmp_path, folder))
+def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, scan_folder: Path) -> None:
+    first = CorrectorConfig.read(written_config(tmp_path, scan_folder))
     CorrectorRun(first, log=lambda line: None).run()
     lines: list[str] = []
     again = first.model_copy(
@@ -519,12 +497,12 @@ def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, folder: Pat
     assert any(line.startswith("6 sessions") for line in lines)
 
 
-def test_a_network_of_another_system_is_refused(tmp_path: Path, folder: Path) -> None:
+def test_a_network_of_another_system_is_refused(tmp_path: Path, scan_folder: Path) -> None:
     from tiny_networks import tiny_network
 
     network = tiny_network("masksam")
     save_weights(tmp_path / "other.safetensors", network.config, network.state_dict())
-    config = CorrectorConfig.read(written_config(tmp_path, folder, start="other.safetensors"))
+    config = CorrectorConfig.read(written_config(tmp_path, scan_folder, start="other.safetensors"))
     with pytest.raises(TrainingError, match="no corrector"):
         CorrectorRun(config, log=lambda line: None)
 
@@ -532,9 +510,9 @@ def test_a_network_of_another_system_is_refused(tmp_path: Path, folder: Path) ->
 @pytest.mark.parametrize(
     ("field", "value"), [("own", 1.5), ("clicks", 1), ("clicks", 99), ("sessions", 0), ("cliks", 3)]
 )
-def test_a_wrong_field_is_named(tmp_path: Path, folder: Path, field: str, value: object) -> None:
+def test_a_wrong_field_is_named(tmp_path: Path, scan_folder: Path, field: str, value: object) -> None:
     with pytest.raises(TrainingError, match=field):
-        CorrectorConfig.read(written_config(tmp_path, folder, **{field: value}))
+        CorrectorConfig.read(written_config(tmp_path, scan_folder, **{field: value}))
 
 
 @pytest.mark.parametrize("name", ["corrector.yaml", "corrector_again.yaml", "corrector_closer.yaml"])

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from images import AXIAL, LEFT_HANDED, balls, middle, oblique
 from predictors import FusingPredictor
 from test_model import TINY, randomised
-from test_training import HEADER, write_case
 from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
@@ -30,13 +29,11 @@ from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion, fusion_channels
 from MSAMLogic.predictor import FloatArray, TorchPredictor
 from MSAMLogic.session import InteractiveSession
-from MSAMLogic.training.cases import read_cases
 from MSAMLogic.training.fusions.first_clicks import FirstClicks
 from MSAMLogic.training.fusions.losses import fusion_figures
 from MSAMLogic.training.fusions.record import RECORD, as_record
 from MSAMLogic.training.fusions.samples import FusionSamples
 from MSAMLogic.training.fusions.trainer import FusionConfig, FusionRun
-from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recorded_run import recipe_of
 from MSAMLogic.training.records import write_records
 from MSAMLogic.training.samples import PatchSamples
@@ -301,26 +298,9 @@ def test_a_given_mask_is_refined_and_not_fused() -> None:
 # Recordings
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("data")
-    rows = [
-        write_case(made, name, "a", modality, direction)
-        for name, modality, direction in (("one", "CT", AXIAL), ("three", "MR T1 (N4)", LEFT_HANDED))
-    ]
-    (made / "cases.tsv").write_text(HEADER + "".join(rows))
-    return made
-
-
-@pytest.fixture(scope="module")
-def samples(folder: Path) -> PatchSamples:
-    cases = [LoadedCase(case) for case in read_cases(folder)]
-    return PatchSamples(cases, {}, 32, (0.8, 3.0), seed=0, length=100)
-
-
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
-def test_a_first_click_is_the_same_whenever_it_is_recorded(samples: PatchSamples, drawn: float) -> None:
-    one, again = (FirstClicks(FusingPredictor(keep), samples, 0, 8, drawn) for _ in range(2))
+def test_a_first_click_is_the_same_whenever_it_is_recorded(two_scans: PatchSamples, drawn: float) -> None:
+    one, again = (FirstClicks(FusingPredictor(keep), two_scans, 0, 8, drawn) for _ in range(2))
     for number in (5, 1, 5, 3):
         first, second = one[number], again[number]
         assert len(first) == len(second) == 2
@@ -330,8 +310,8 @@ def test_a_first_click_is_the_same_whenever_it_is_recorded(samples: PatchSamples
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
-def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(samples: PatchSamples, drawn: float) -> None:
-    clicks = FirstClicks(FusingPredictor(keep), samples, 1, 30, drawn)
+def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSamples, drawn: float) -> None:
+    clicks = FirstClicks(FusingPredictor(keep), two_scans, 1, 30, drawn)
     shares, scales = [], []
     for number in range(12):
         one, other = clicks[number]
@@ -371,13 +351,13 @@ def test_without_recordings_nothing_can_be_learnt(tmp_path: Path) -> None:
         FusionSamples([tmp_path / "0.npy"], 0, 10)
 
 
-def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, folder: Path) -> None:
+def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, scan_folder: Path) -> None:
     network = build_model("", replace(FUSING, fusion_width=0, corrector_width=8))
     randomised(network, 0.3)
     save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
     values = {
         "recipe": "look fusion",
-        "data": folder,
+        "data": scan_folder,
         "output": tmp_path / "run",
         "start": "start.safetensors",
         "first_clicks": 3,
