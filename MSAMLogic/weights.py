@@ -11,50 +11,69 @@ and from then on a file with other contents is refused. Importing this module do
 
 from __future__ import annotations
 
-import argparse
-import errno
 import hashlib
 import logging
 import os
-import re
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-import numpy as np
 import requests
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from MSAMLogic.errors import DownloadError, WeightsError
+from MSAMLogic.file_lock import locked
+from MSAMLogic.files import sync_folder, write_synced
+from MSAMLogic.partial_download import (
+    Progress,
+    announced_file,
+    discard_partial,
+    network_problem,
+    open_rest,
+    partial_path,
+    receive,
+    record_path,
+    start_partial,
+    status_help,
+    whole_size,
+)
 from MSAMLogic.systems import System, Text
+from MSAMLogic.weights_reading import SUFFIXES, load_metadata, load_state
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
-if TYPE_CHECKING:
-    from torch import Tensor
+# Files are read in a module of their own; to callers it is one thing.
+__all__ = [
+    "REGISTRY_FILE",
+    "SUFFIXES",
+    "DownloadCancelled",
+    "Downloaded",
+    "ModelEntry",
+    "Pin",
+    "Progress",
+    "cache_folder",
+    "delete_download",
+    "download",
+    "downloads",
+    "ensure_available",
+    "file_sha256",
+    "find_model",
+    "is_available",
+    "load_metadata",
+    "load_state",
+    "models",
+    "pinned",
+    "registry_folder",
+    "systems",
+    "verify",
+    "weights_path",
+]
 
 LOGGER = logging.getLogger(__name__)
 
 REGISTRY_FILE = "models.json"
 
-SUFFIXES = (".safetensors", ".pth", ".pth.tar", ".pt")  # what the name of a weights file ends in
-
-_CHUNK_BYTES = 128 * 1024
-_CONNECT_SECONDS = 10.0
-_SILENCE_SECONDS = 30.0
-_LOCK_POLL_SECONDS = 0.1
 _LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-
-Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are here and the bytes of the whole file, ``None`` while unknown."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -160,15 +179,6 @@ class Downloaded(NamedTuple):
     path: Path
     size_bytes: int
     complete: bool
-
-
-class _PartialRecord(BaseModel):
-    """Which file of the server the bytes of a partial file are from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    url: str
-    etag: str
 
 
 def cache_folder() -> Path:
@@ -394,7 +404,7 @@ def verify(entry: ModelEntry, path: Path) -> None:
             )
         pin = Pin(sha256=actual, source=source, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
         try:
-            _write_atomically(pin_path, pin)
+            write_synced(pin_path, _as_text(pin))
         except OSError as error:
             LOGGER.warning("The check of %s cannot be remembered in %s: %s", path, pin_path, error.strerror)
 
@@ -431,7 +441,7 @@ def download(
         return ensure_available(entry, folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path, lambda: _stop_if(cancelled, entry)):
+        with locked(path, lambda: _stop_if(cancelled, entry)):
             if path.is_file():
                 try:
                     verify(entry, path)
@@ -442,7 +452,7 @@ def download(
             _fetch(entry, entry.url, path, progress, cancelled, proxies)
     except requests.RequestException as error:
         raise DownloadError(
-            f"'{entry.name}' could not be fetched: {_network_problem(error)} What has arrived is kept; run "
+            f"'{entry.name}' could not be fetched: {network_problem(error)} What has arrived is kept; run "
             f"`msam download {entry.name}` again to continue. {_by_hand(entry, path)}"
         ) from error
     except OSError as error:
@@ -465,7 +475,7 @@ def downloads(folder: Path | None = None) -> tuple[Downloaded, ...]:
     found = []
     for entry in models():
         path = _download_path(entry, folder)
-        for candidate, complete in ((path, True), (_beside(path, ".partial"), False)):
+        for candidate, complete in ((path, True), (partial_path(path), False)):
             if entry.url is not None and candidate.is_file():
                 found.append(Downloaded(entry, candidate, candidate.stat().st_size, complete))
     return tuple(found)
@@ -498,8 +508,8 @@ def delete_download(entry: ModelEntry, folder: Path | None = None, forget_pin: b
 
     deleted = False
     try:
-        with _locked(path, refuse):
-            unwanted = [path, _beside(path, ".partial"), _partial_record_path(path)]
+        with locked(path, refuse):
+            unwanted = [path, partial_path(path), record_path(path)]
             for each in unwanted + ([_pin_path(path)] if forget_pin else []):
                 if each.is_file():
                     each.unlink()
@@ -509,78 +519,6 @@ def delete_download(entry: ModelEntry, folder: Path | None = None, forget_pin: b
             f"{path} cannot be deleted: {error.strerror}. Close the programs that use it and try again."
         ) from error
     return deleted
-
-
-def load_state(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a weights file, on the CPU.
-
-    A ``.pth`` or ``.pt`` file is a pickle, which could bring code along: only tensors and plain values
-    are accepted, and nothing in the file is run. Of a trainer's checkpoint the ``model_state_dict``
-    is returned, of 3DSAM-adapter's trainer the parts of the network under names joined by dots.
-
-    Args:
-        path: a ``.safetensors``, ``.pth``, ``.pth.tar`` or ``.pt`` file.
-
-    Returns:
-        Tensor name to tensor.
-
-    Raises:
-        WeightsError: when the file is missing, damaged, of another kind, or holds more than tensors.
-    """
-    _check_kind(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except Exception as error:  # whatever the reader of a damaged file stumbles over
-            raise _unreadable(path, error) from error
-
-    import torch
-
-    try:
-        # Trainers store their command line and their best loss; a Namespace and a NumPy number only hold
-        # values. Everything else that is not a tensor or a plain value stays forbidden.
-        with torch.serialization.safe_globals([argparse.Namespace, *_numpy_numbers()]):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise _unreadable(path, error) from error
-    if isinstance(state, Mapping):
-        state = state.get("model_state_dict", state)
-    if isinstance(state, Mapping):
-        from MSAMLogic.model.sam_adapter.checkpoints import flattened
-
-        state = flattened(state)
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
-    ):
-        raise WeightsError(f"{path} is no weights file: it has to map names to tensors. Choose another file.")
-    return dict(state)
-
-
-def load_metadata(path: Path) -> dict[str, str]:
-    """Return the notes in the header of a ``.safetensors`` file; other kinds have none.
-
-    Raises:
-        WeightsError: when the file is missing, damaged or of another kind.
-    """
-    _check_kind(path)
-    if path.suffix != ".safetensors":
-        return {}
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as stream:
-            return dict(stream.metadata() or {})
-    except Exception as error:  # whatever the reader of a damaged file stumbles over
-        raise _unreadable(path, error) from error
-
-
-def _numpy_numbers() -> list[Any]:
-    """Return what the pickle of a NumPy number names: its maker under both its homes, and the types."""
-    maker = np.float64(0).__reduce__()[0]
-    homes = [(maker, f"numpy.{home}.multiarray.scalar") for home in ("core", "_core")]
-    return [*homes, np.dtype, *(type(np.dtype(kind)) for kind in ("float32", "float64"))]
 
 
 def _registry_candidates() -> list[Path]:
@@ -601,10 +539,6 @@ def _download_path(entry: ModelEntry, folder: Path | None) -> Path:
 
 def _beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
-
-
-def _partial_record_path(path: Path) -> Path:
-    return _beside(path, ".partial.json")
 
 
 def _pin_path(path: Path) -> Path:
@@ -660,86 +594,8 @@ def _problems(error: ValidationError) -> str:
     return "; ".join(shown)
 
 
-def _write_atomically(path: Path, record: BaseModel) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
-    ) as stream:
-        temporary = Path(stream.name)
-        try:
-            stream.write(record.model_dump_json(indent=2) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        except BaseException:
-            stream.close()
-            temporary.unlink(missing_ok=True)
-            raise
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a renaming in ``folder`` last through a power failure, where the system can."""
-    if sys.platform != "win32":
-        with suppress(OSError):
-            descriptor = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-@contextmanager
-def _locked(path: Path, while_waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of one weights file, across threads and processes.
-
-    The system drops the lock of a process that ends, however it ends. The lock file stays: to delete it
-    would let two others lock two different files.
-
-    Args:
-        path: the weights file.
-        while_waiting: called again and again while another has the lock; may raise to give up.
-    """
-    with open(_beside(path, ".lock"), "ab") as stream:
-        while not _try_lock(stream):
-            while_waiting()
-            time.sleep(_LOCK_POLL_SECONDS)
-        try:
-            yield
-        finally:
-            _unlock(stream)
-
-
-if sys.platform == "win32":
-
-    def _try_lock(stream: IO[bytes]) -> bool:
-        stream.seek(0)
-        try:
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EDEADLK):
-                return False
-            raise
-        return True
-
-    def _unlock(stream: IO[bytes]) -> None:
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_UNLCK, 1)
-
-else:
-
-    def _try_lock(stream: IO[bytes]) -> bool:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                return False
-            raise
-        return True
-
-    def _unlock(stream: IO[bytes]) -> None:
-        # Not left to closing: a forked child would keep the lock.
-        fcntl.flock(stream, fcntl.LOCK_UN)
+def _as_text(record: BaseModel) -> str:
+    return record.model_dump_json(indent=2) + "\n"
 
 
 def _stop_if(cancelled: Callable[[], bool] | None, entry: ModelEntry) -> None:
@@ -759,46 +615,46 @@ def _fetch(
     proxies: Mapping[str, str] | None,
 ) -> None:
     """Fetch ``url`` to ``path``; the caller holds the lock and translates errors of network and disk."""
-    partial, pin_path = _beside(path, ".partial"), _pin_path(path)
+    partial, pin_path = partial_path(path), _pin_path(path)
     pin = _read_pin(pin_path)
     _stop_if(cancelled, entry)
     with requests.Session() as session:
-        response, offset = _open(session, url, path, proxies)
+        response, offset = open_rest(session, url, path, proxies)
         with response:
             if response.status_code not in (200, 206) and not (response.status_code == 416 and offset):
                 raise DownloadError(
                     f"'{entry.name}' could not be fetched: the server answered {response.status_code} "
-                    f"{response.reason}. {_status_help(response.status_code)} {_by_hand(entry, path)}"
+                    f"{response.reason}. {status_help(response.status_code)} {_by_hand(entry, path)}"
                 )
-            announced, announced_size = _announced(response, url)
+            announced, announced_size = announced_file(response, url)
             expected, source = _expected(entry, pin, announced)
             if expected is not None and announced not in (None, expected):
                 raise DownloadError(
                     f"'{entry.name}' is not fetched, because the server now has another file: "
                     f"{_difference(entry, pin, announced, expected, pin_path)}"
                 )
-            size = _whole_size(response, offset)
+            size = whole_size(response, offset)
             expected_size = entry.size_bytes or announced_size
             if expected_size is not None and size not in (None, expected_size):
-                _discard_partial(path)
+                discard_partial(path)
                 raise DownloadError(
                     f"'{entry.name}' is not fetched, because the server has another file: {size} bytes "
                     f"in place of {expected_size}. Update SlicerMSAM, or try again later."
                 )
             if not offset:
-                _start_partial(path, url, response.headers.get("ETag", ""))
+                start_partial(path, url, response.headers.get("ETag", ""))
             size = expected_size if size is None else size
-            received = _receive(entry, response, path, offset, size, progress, cancelled)
+            received = receive(response, path, offset, size, progress, lambda: _stop_if(cancelled, entry))
     if size is not None and received != size:
         if received > size:
-            _discard_partial(path)
+            discard_partial(path)
         raise DownloadError(
             f"'{entry.name}' could not be fetched: {received} of {size} bytes arrived. Run `msam download "
             f"{entry.name}` again. {_by_hand(entry, path)}"
         )
     actual = file_sha256(partial)
     if expected is not None and actual != expected:
-        _discard_partial(path)
+        discard_partial(path)
         raise DownloadError(
             f"'{entry.name}' was fetched from {url} but is refused and deleted: "
             f"{_difference(entry, pin, actual, expected, pin_path)} Try again; if it stays so, do not use it."
@@ -809,167 +665,8 @@ def _fetch(
         )
     status = partial.stat()
     # The pin comes first: the weights must never lie here without it.
-    _write_atomically(
-        pin_path, Pin(sha256=actual, source=source, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-    )
+    pin = Pin(sha256=actual, source=source, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    write_synced(pin_path, _as_text(pin))
     os.replace(partial, path)
-    _sync_folder(path.parent)
-    _partial_record_path(path).unlink(missing_ok=True)
-
-
-def _open(
-    session: requests.Session, url: str, path: Path, proxies: Mapping[str, str] | None
-) -> tuple[requests.Response, int]:
-    """Ask for what is missing of the file, or for all of it.
-
-    Returns:
-        The answer, whose body is yet to be read, and how many bytes of the partial file it continues.
-    """
-
-    def get(headers: dict[str, str]) -> requests.Response:
-        # Compression on the way would make byte positions mean something else.
-        return session.get(
-            url,
-            headers={"Accept-Encoding": "identity", **headers},
-            proxies=None if proxies is None else dict(proxies),
-            timeout=(_CONNECT_SECONDS, _SILENCE_SECONDS),
-            stream=True,
-        )
-
-    offset, etag = _resumable(path, url)
-    if not offset:
-        return get({}), 0
-    response = get({"Range": f"bytes={offset}-", "If-Range": etag})
-    if response.status_code == 206:
-        # A server may disregard If-Range, so what it sends is checked as well.
-        start = response.headers.get("Content-Range", "").startswith(f"bytes {offset}-")
-        continues = start and response.headers.get("ETag") == etag
-    else:  # 416: there is no such rest, and none is needed where the file ends here
-        continues = (
-            response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{offset}"
-        )
-    if continues:
-        return response, offset
-    if response.status_code in (206, 416):
-        response.close()
-        response = get({})
-    return response, 0
-
-
-def _resumable(path: Path, url: str) -> tuple[int, str]:
-    """Return the bytes of the partial file that can be continued, and the server's name of that file."""
-    try:
-        record = _PartialRecord.model_validate_json(_partial_record_path(path).read_bytes())
-        return (_beside(path, ".partial").stat().st_size, record.etag) if record.url == url else (0, "")
-    except (OSError, ValidationError):
-        return 0, ""
-
-
-def _announced(response: requests.Response, url: str) -> tuple[str | None, int | None]:
-    """Return SHA256 and size that the Hugging Face hub announces while it redirects to its storage."""
-    host = urlsplit(url).netloc
-    for hop in (*response.history, response):
-        etag = hop.headers.get("X-Linked-Etag", "").strip('"')
-        # Small files are announced by another, shorter hash.
-        if urlsplit(hop.url).netloc == host and re.fullmatch("[0-9a-f]{64}", etag):
-            size = hop.headers.get("X-Linked-Size", "")
-            return etag, int(size) if size.isdecimal() else None
-    return None, None
-
-
-def _whole_size(response: requests.Response, offset: int) -> int | None:
-    if response.status_code == 416:
-        return offset
-    length = response.headers.get("Content-Length", "")
-    encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-    return offset + int(length) if length.isdecimal() and not encoded else None
-
-
-def _receive(
-    entry: ModelEntry,
-    response: requests.Response,
-    path: Path,
-    offset: int,
-    size: int | None,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> int:
-    """Append the body of ``response`` to the partial file, from byte ``offset`` on.
-
-    Returns:
-        Bytes that the partial file has now; more than ``size`` when the server sends too much.
-    """
-    received = offset
-    with open(_beside(path, ".partial"), "ab") as stream:
-        if progress is not None:
-            progress(received, size)
-        pieces = () if response.status_code == 416 else response.iter_content(_CHUNK_BYTES)
-        for piece in pieces:
-            stream.write(piece)
-            received += len(piece)
-            if size is not None and received > size:
-                break
-            if progress is not None:
-                progress(received, size)
-            if received != size:
-                _stop_if(cancelled, entry)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return received
-
-
-def _start_partial(path: Path, url: str, etag: str) -> None:
-    """Empty the partial file, and note which file of the server is to fill it."""
-    # In this order: no record ever describes another file's bytes.
-    _beside(path, ".partial").write_bytes(b"")
-    if etag.startswith('"'):
-        _write_atomically(_partial_record_path(path), _PartialRecord(url=url, etag=etag))
-    else:  # A weak ETag ("W/...") does not promise the same bytes: such a download starts anew every time.
-        _partial_record_path(path).unlink(missing_ok=True)
-
-
-def _discard_partial(path: Path) -> None:
-    _beside(path, ".partial").unlink(missing_ok=True)
-    _partial_record_path(path).unlink(missing_ok=True)
-
-
-def _network_problem(error: requests.RequestException) -> str:
-    """Say what is wrong without the texts of the network libraries, which can hold signed addresses."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return (
-            "the server's certificate is not trusted. In a network that inspects traffic, set "
-            "REQUESTS_CA_BUNDLE to the certificate file that its administrators give out."
-        )
-    if isinstance(error, requests.exceptions.ProxyError | requests.exceptions.InvalidProxyURL):
-        return "the proxy does not answer or refuses. Check HTTPS_PROXY or the proxy in the settings."
-    if isinstance(error, requests.Timeout):
-        return "the server does not answer. Check the network connection."
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off."
-    if isinstance(error, requests.ConnectionError):
-        return "there is no connection to the server. Check the network connection and the proxy."
-    return f"the request failed ({type(error).__name__})."
-
-
-def _status_help(status: int) -> str:
-    if status == 407:
-        return "The proxy wants a name and password: give it as http://NAME:PASSWORD@HOST:PORT."
-    if status in (401, 403, 404, 410):
-        return "The file was moved or needs a login; update SlicerMSAM."
-    return "Try again later."
-
-
-def _check_kind(path: Path) -> None:
-    if not path.name.endswith(SUFFIXES):
-        raise WeightsError(
-            f"{path} is no weights file; choose a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file."
-        )
-    if not path.is_file():
-        raise WeightsError(f"There is no weights file {path}. Check the path, or run `msam download`.")
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"{path} cannot be read ({type(error).__name__}): the file is damaged, or holds more than tensors "
-        "and plain values, which this software does not run. Fetch it again, or convert it to .safetensors."
-    )
+    sync_folder(path.parent)
+    record_path(path).unlink(missing_ok=True)
