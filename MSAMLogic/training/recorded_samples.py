@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +19,7 @@ from MSAMLogic.training.records import map_records
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class RecordedSamples(Dataset[dict[str, Tensor]]):
+class RecordedSamples(Dataset[dict[str, Tensor]], ABC):
     """Endless samples, addressed by index: a recording by chance, one of its records, turned by chance.
 
     Args:
