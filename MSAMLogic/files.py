@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their place, synced, then renamed."""
+"""Files that are whole or not there, and last: written beside their place, synced, then renamed."""
 
 from __future__ import annotations
 
@@ -37,36 +37,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.umask(mask)
         partial.chmod(0o666 & ~mask)
         partial.replace(path)
+        sync_folder(path.parent)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def write_synced(path: Path, text: str) -> None:
-    """Write a text file that is whole or not there, and lasts through a power failure.
-
-    Args:
-        path: the file to write; its folder is made if need be. It is for its owner alone.
-        text: its contents.
-
-    Raises:
-        OSError: when the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=path.name, suffix=".tmp", delete=False
-    ) as stream:
-        temporary = Path(stream.name)
-        try:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        except BaseException:
-            stream.close()
-            temporary.unlink(missing_ok=True)
-            raise
-    os.replace(temporary, path)
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from MSAMLogic.files import write_synced
+from MSAMLogic.files import atomic_path
 
 _CHUNK_BYTES = 128 * 1024
 _CONNECT_SECONDS = 10.0
@@ -157,7 +157,8 @@ def start_partial(path: Path, url: str, etag: str) -> None:
     # In this order: no record ever describes another file's bytes.
     partial_path(path).write_bytes(b"")
     if etag.startswith('"'):
-        write_synced(record_path(path), _PartialRecord(url=url, etag=etag).model_dump_json(indent=2) + "\n")
+        with atomic_path(record_path(path)) as record:
+            record.write_text(_PartialRecord(url=url, etag=etag).model_dump_json(indent=2), encoding="utf-8")
     else:  # A weak ETag ("W/...") does not promise the same bytes: such a download starts anew every time.
         record_path(path).unlink(missing_ok=True)
 

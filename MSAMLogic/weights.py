@@ -1,4 +1,4 @@
-"""Weights files: which there are, where they lie, and fetching, checking and reading them.
+"""Weights files: which there are, where they lie, and fetching and checking them.
 
 ``model_weights/models.json`` lists them, and the systems that they belong to. A model without ``url``
 comes with the software and lies beside that list; one with ``url`` is fetched into the user's cache folder
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from MSAMLogic.errors import DownloadError, WeightsError
 from MSAMLogic.file_lock import locked
-from MSAMLogic.files import sync_folder, write_synced
+from MSAMLogic.files import atomic_path, sync_folder
 from MSAMLogic.partial_download import (
     Progress,
     announced_file,
@@ -42,7 +42,7 @@ from MSAMLogic.partial_download import (
 from MSAMLogic.systems import System, Text
 from MSAMLogic.weights_reading import SUFFIXES, load_metadata, load_state
 
-# Files are read in a module of their own; to callers it is one thing.
+# How a file is read stands in weights_reading.py; to callers it is one thing.
 __all__ = [
     "REGISTRY_FILE",
     "SUFFIXES",
@@ -404,7 +404,7 @@ def verify(entry: ModelEntry, path: Path) -> None:
             )
         pin = Pin(sha256=actual, source=source, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
         try:
-            write_synced(pin_path, _as_text(pin))
+            _write_pin(pin_path, pin)
         except OSError as error:
             LOGGER.warning("The check of %s cannot be remembered in %s: %s", path, pin_path, error.strerror)
 
@@ -594,8 +594,9 @@ def _problems(error: ValidationError) -> str:
     return "; ".join(shown)
 
 
-def _as_text(record: BaseModel) -> str:
-    return record.model_dump_json(indent=2) + "\n"
+def _write_pin(path: Path, pin: Pin) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(pin.model_dump_json(indent=2), encoding="utf-8")
 
 
 def _stop_if(cancelled: Callable[[], bool] | None, entry: ModelEntry) -> None:
@@ -666,7 +667,7 @@ def _fetch(
     status = partial.stat()
     # The pin comes first: the weights must never lie here without it.
     pin = Pin(sha256=actual, source=source, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-    write_synced(pin_path, _as_text(pin))
+    _write_pin(pin_path, pin)
     os.replace(partial, path)
     sync_folder(path.parent)
     record_path(path).unlink(missing_ok=True)

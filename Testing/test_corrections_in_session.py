@@ -93,6 +93,28 @@ def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
     assert (bright == inside)[~np.isnan(correction.image)].mean() > 0.9
 
 
+SAGITTAL = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # slices from side to side
+
+
+@pytest.mark.parametrize(("direction", "slices_along"), [(AXIAL, 2), (SAGITTAL, 0)])
+def test_the_correction_knows_how_thick_the_slices_are(
+    direction: tuple[float, ...], slices_along: int
+) -> None:
+    spacing = (0.8, 0.8, 2.5)
+    centre = middle(balls(spacing=spacing, direction=direction))
+    predictor = CorrectingPredictor(obey)
+    session = InteractiveSession(predictor)
+    session.set_image(balls(spacing=spacing, direction=direction, centres=[centre], radius=RADIUS))
+    session.click(centre)
+    session.click(beside(centre, 5.0), positive=False)
+    (correction,) = predictor.corrections
+    axes = np.asarray(correction.cube.axes).reshape(3, 3)
+    across = np.abs(axes[slices_along]) > 0.99  # of the cube's axes, the one from slice to slice
+    assert across.sum() == 1
+    millimetres = correction.voxel * correction.cube.spacing
+    assert millimetres[across] == pytest.approx(2.5) and millimetres[~across] == pytest.approx([0.8, 0.8])
+
+
 def test_beyond_the_image_the_correction_knows_nothing() -> None:
     session, predictor, _ = started(obey)
     corner = session.mask.TransformIndexToPhysicalPoint((2, 2, 2))
