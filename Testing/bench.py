@@ -98,6 +98,30 @@ def measure_adapter(_: str) -> dict[str, float]:
     return {"look": look, "answer": answer, "mib": resident("VmHWM") - base}
 
 
+def measure_cube_networks(convolution: str) -> dict[str, float]:
+    """Time the default model's corrector and look fusion in float32, by "torch"'s convolution or our own."""
+    import torch
+    from torch import nn
+
+    from MSAMLogic import load_model
+    from MSAMLogic.model.convolution import Conv3d
+    from MSAMLogic.model.corrector import CorrectionTensors
+    from MSAMLogic.model.look_fusion import FirstLookTensors
+
+    if convolution == "torch":
+        Conv3d.forward = nn.Conv3d.forward
+    network = load_model("default", device="cpu", precision="float32").network
+    cube, large = torch.randn(1, 32, 32, 32), torch.randn(1, 48, 48, 48)
+    middle, one = torch.full((1, 1, 3), 15.5), torch.ones(1, 3)
+    click = CorrectionTensors(cube, cube, cube, cube, middle, one[:, :1], one[:, 0], one)
+    looks = FirstLookTensors(large, large, torch.randn(1, 4, 48, 48, 48), 1.5 * middle[:, 0], one)
+    with torch.inference_mode():
+        return {
+            "correct": seconds(lambda: network.correct(click), 9),
+            "fuse": seconds(lambda: network.fuse(looks), 9),
+        }
+
+
 @contextmanager
 def busy_processor() -> Iterator[None]:
     """Keep every core busy with another program meanwhile."""
@@ -176,6 +200,7 @@ MEASUREMENTS: dict[str, Callable[[str], dict[str, float]]] = {
     "encoder": measure_encoder,
     "click": measure_click,
     "adapter": measure_adapter,
+    "cubes": measure_cube_networks,
     "session": measure_session,
 }
 
@@ -240,6 +265,14 @@ def main() -> int:
         row("3dsam-adapter, answer to three clicks", f"{adapter['answer']:.2f} s", "", None),
         row("  peak memory beyond the weights", f"{adapter['mib']:.0f} MiB", "", None),
     ]
+
+    unfolded, direct = (in_own_process("cubes", v) for v in ("torch", "ours"))
+    for key, what in (("correct", "corrector"), ("fuse", "look fusion")):
+        ratio = unfolded[key] / direct[key]
+        good += [
+            row(f"default model, {what}, float32", f"{direct[key]:.3f} s", "", None),
+            row("  torch's own convolution / ours", f"{ratio:.1f} x", ">= 1.5", ratio >= 1.5),
+        ]
 
     small, large = (in_own_process("session", v) for v in ("small", "large"))
     good += [

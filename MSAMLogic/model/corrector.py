@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
 from MSAMLogic.model.detail_branch import ResidualBlock, gaussian_bumps
 
@@ -60,16 +61,16 @@ class Corrector(nn.Module):
         super().__init__()
         half, quarter = 2 * width, 6 * width
         self.channels = channels
-        self.stem = nn.Conv3d(channels, width, kernel_size=3, padding=1)
-        self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
+        self.stem = Conv3d(channels, width, kernel_size=3, padding=1)
+        self.half_down = Conv3d(width, half, kernel_size=2, stride=2)
         self.half_block = ResidualBlock(half, half)
-        self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.quarter_down = Conv3d(half, quarter, kernel_size=2, stride=2)
         self.quarter_blocks = nn.Sequential(ResidualBlock(quarter, quarter), ResidualBlock(quarter, quarter))
         self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
         self.merge_half = ResidualBlock(half, half)
         self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
-        self.merge_full = nn.Conv3d(width, width, kernel_size=3, padding=1)
-        self.head = nn.Conv3d(width, 1, kernel_size=1)
+        self.merge_full = Conv3d(width, width, kernel_size=3, padding=1)
+        self.head = Conv3d(width, 1, kernel_size=1)
         # Untrained it already says something sensible: a blend of the answer and the mask before it.
         self.answer_weight = nn.Parameter(torch.tensor(0.4))
         self.before_weight = nn.Parameter(torch.tensor(2.0))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.quality_head import QualityHead
 
 # Widths, in patch voxels, of the bumps that mark a click: one to touch, one to reach out.
@@ -149,19 +150,20 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels_in: int, channels: int, normalised: bool = True) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(channels_in, channels, kernel_size=3, padding=1)
+        self.conv1 = Conv3d(channels_in, channels, kernel_size=3, padding=1)
         self.norm1 = nn.GroupNorm(channels // 8, channels) if normalised else nn.Identity()
-        self.conv2 = nn.Conv3d(channels, channels, kernel_size=3, padding=1)
+        self.conv2 = Conv3d(channels, channels, kernel_size=3, padding=1)
         self.norm2 = nn.GroupNorm(channels // 8, channels) if normalised else nn.Identity()
         self.shortcut = (
-            nn.Conv3d(channels_in, channels, kernel_size=1) if channels_in != channels else nn.Identity()
+            Conv3d(channels_in, channels, kernel_size=1) if channels_in != channels else nn.Identity()
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels_in, D, H, W) to (B, channels, D, H, W)."""
-        out = self.norm1(self.conv1(x)).relu()
-        joined: Tensor = self.norm2(self.conv2(out)) + self.shortcut(x)
-        return joined.relu()
+        # In place: on a processor new memory for a volume costs as much as the arithmetic.
+        out = self.norm1(self.conv1(x)).relu_()
+        joined: Tensor = self.norm2(self.conv2(out)).add_(self.shortcut(x))
+        return joined.relu_()
 
 
 class DetailBranch(nn.Module):
@@ -180,23 +182,23 @@ class DetailBranch(nn.Module):
         self.patch_size = config.patch_size
         half, quarter = 4 * width, 8 * width
         self.full_block = ResidualBlock(len(_CONTRASTS), width, normalised=False)
-        self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
+        self.half_down = Conv3d(width, half, kernel_size=2, stride=2)
         self.half_block = ResidualBlock(half, half)
-        self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.quarter_down = Conv3d(half, quarter, kernel_size=2, stride=2)
         self.quarter_block = ResidualBlock(quarter, quarter)
 
         decoder_features = config.embedding_width // 8
         self.join_half = ResidualBlock(half + decoder_features + 2 + clicks + 2 * affinities, half)
-        self.join_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.join_down = Conv3d(half, quarter, kernel_size=2, stride=2)
         self.join_quarter = nn.Sequential(
             ResidualBlock(2 * quarter, quarter), ResidualBlock(quarter, quarter)
         )
         self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
         self.merge_half = ResidualBlock(half, half)
         self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
-        self.full_affinity = nn.Conv3d(affinities, width, kernel_size=1)
+        self.full_affinity = Conv3d(affinities, width, kernel_size=1)
         self.merge_full = ResidualBlock(width, width, normalised=False)
-        self.head = nn.Conv3d(width, 1, kernel_size=1)
+        self.head = Conv3d(width, 1, kernel_size=1)
         self.quality_head = QualityHead(config) if config.quality_width else None
 
     def encode(self, patch: Tensor) -> tuple[Tensor, ...]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.layers import ChannelLayerNorm, TransformerMLP
 from MSAMLogic.model.relative_attention import RelativeAttention
 
@@ -16,7 +17,7 @@ class PatchEmbedding(nn.Module):
     def __init__(self, token_size: int, width: int) -> None:
         super().__init__()
         self.token_size = token_size
-        self.proj = nn.Conv3d(1, width, kernel_size=token_size, stride=token_size)
+        self.proj = Conv3d(1, width, kernel_size=token_size, stride=token_size)
 
     def forward(self, patch: Tensor) -> Tensor:
         """Map (B, 1, n, n, n) voxels to (B, g, g, g, width) tokens.
@@ -66,9 +67,9 @@ class ImageEncoder(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks = nn.ModuleList(EncoderBlock(config, index) for index in range(config.encoder_depth))
         self.neck = nn.Sequential(
-            nn.Conv3d(width, out, kernel_size=1, bias=False),
+            Conv3d(width, out, kernel_size=1, bias=False),
             ChannelLayerNorm(out),
-            nn.Conv3d(out, out, kernel_size=3, padding=1, bias=False),
+            Conv3d(out, out, kernel_size=3, padding=1, bias=False),
             ChannelLayerNorm(out),
         )
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
 from MSAMLogic.model.detail_branch import ResidualBlock
 
@@ -50,20 +51,20 @@ class LookFusion(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         half, quarter, eighth = 2 * width, 6 * width, 8 * width
-        self.stem = nn.Conv3d(_CHANNELS, width, kernel_size=3, padding=1)
-        self.half_down = nn.Conv3d(width, half, kernel_size=2, stride=2)
+        self.stem = Conv3d(_CHANNELS, width, kernel_size=3, padding=1)
+        self.half_down = Conv3d(width, half, kernel_size=2, stride=2)
         self.half_block = ResidualBlock(half, half)
-        self.quarter_down = nn.Conv3d(half, quarter, kernel_size=2, stride=2)
+        self.quarter_down = Conv3d(half, quarter, kernel_size=2, stride=2)
         self.quarter_block = ResidualBlock(quarter, quarter)
-        self.eighth_down = nn.Conv3d(quarter, eighth, kernel_size=2, stride=2)
+        self.eighth_down = Conv3d(quarter, eighth, kernel_size=2, stride=2)
         self.eighth_blocks = nn.Sequential(ResidualBlock(eighth, eighth), ResidualBlock(eighth, eighth))
         self.quarter_up = nn.ConvTranspose3d(eighth, quarter, kernel_size=2, stride=2)
         self.merge_quarter = ResidualBlock(quarter, quarter)
         self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
         self.merge_half = ResidualBlock(half, half)
         self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
-        self.merge_full = nn.Conv3d(width, width, kernel_size=3, padding=1)
-        self.head = nn.Conv3d(width, 1, kernel_size=1)
+        self.merge_full = Conv3d(width, width, kernel_size=3, padding=1)
+        self.head = Conv3d(width, 1, kernel_size=1)
         # Untrained it already says something sensible: mostly the chosen look, a little of all.
         self.chosen_weight = nn.Parameter(torch.tensor(0.8))
         self.answer_weights = nn.Parameter(torch.full((4,), 0.05))

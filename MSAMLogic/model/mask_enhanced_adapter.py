@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.layers import TransformerMLP
 from MSAMLogic.model.relative_attention import RelativeAttention
 
@@ -40,9 +41,9 @@ class FeatureBranch(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width = config.embedding_width
-        self.conv1 = nn.Conv3d(width, width, kernel_size=3, padding=1)
+        self.conv1 = Conv3d(width, width, kernel_size=3, padding=1)
         self.norm = _norm(width)
-        self.conv2 = nn.Conv3d(width, width, kernel_size=1)
+        self.conv2 = Conv3d(width, width, kernel_size=1)
         self.addnorm1 = _norm(width)
         self.addnorm2 = _norm(width)
         self.addnorm3 = _norm(width)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.layers import ChannelLayerNorm
 
 
@@ -47,13 +48,13 @@ class PromptEncoder(nn.Module):
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, width) for _ in range(2))
         self.not_a_point_embed = nn.Embedding(1, width)
         self.mask_downscaling = nn.Sequential(
-            nn.Conv3d(1, 4, kernel_size=2, stride=2),
+            Conv3d(1, 4, kernel_size=2, stride=2),
             ChannelLayerNorm(4),
             nn.GELU(),
-            nn.Conv3d(4, 16, kernel_size=2, stride=2),
+            Conv3d(4, 16, kernel_size=2, stride=2),
             ChannelLayerNorm(16),
             nn.GELU(),
-            nn.Conv3d(16, width, kernel_size=1),
+            Conv3d(16, width, kernel_size=1),
         )
         # In the published checkpoints; the release encodes a mask of zeros instead, so it stays unused.
         self.no_mask_embed = nn.Embedding(1, width)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.layers import ChannelLayerNorm
 
 _REDUCTION = 4  # width divided by an adapter's inner width
@@ -29,7 +30,7 @@ class DConvAdapter(nn.Module):
         inner = width // _REDUCTION
         self.skip = skip
         self.down = nn.Linear(width, inner)
-        self.convolution = nn.Conv3d(inner, inner, kernel_size=3, padding=1, groups=inner)
+        self.convolution = Conv3d(inner, inner, kernel_size=3, padding=1, groups=inner)
         self.norm = ChannelLayerNorm(inner)
         self.up = zeroed(nn.Linear(inner, width))
 

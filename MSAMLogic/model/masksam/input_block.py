@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
+
 _WIDE = 32
 
 
@@ -42,6 +44,6 @@ class InputBlock(nn.Module):
 def convolution(width_in: int, width_out: int) -> tuple[nn.Module, nn.Module]:
     """Return a 3³ convolution and an instance normalisation with a scale, nnU-Net's building block."""
     return (
-        nn.Conv3d(width_in, width_out, kernel_size=3, padding=1),
+        Conv3d(width_in, width_out, kernel_size=3, padding=1),
         nn.InstanceNorm3d(width_out, affine=True),
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.masksam.boxes import boxes_of_masks
 from MSAMLogic.model.masksam.config import MaskSAMConfig
 from MSAMLogic.model.masksam.input_block import convolution
@@ -54,9 +55,9 @@ class PromptGenerator(nn.Module):
         self.enlargements = nn.ModuleList(_doubling(width) for _ in range(_FINE_LEVELS))
         self.joins = nn.ModuleList(_block(2 * width, width) for _ in levels)
         everything = width * (1 + len(levels))
-        self.mask_head = nn.Conv3d(width, queries, kernel_size=1)
-        self.box_head = nn.Conv3d(everything, queries, kernel_size=1)
-        self.class_head = nn.Sequential(nn.Conv3d(everything, queries, kernel_size=3, padding=1), nn.GELU())
+        self.mask_head = Conv3d(width, queries, kernel_size=1)
+        self.box_head = Conv3d(everything, queries, kernel_size=1)
+        self.class_head = nn.Sequential(Conv3d(everything, queries, kernel_size=3, padding=1), nn.GELU())
 
     def forward(self, embedding: Tensor, features: tuple[Tensor, ...]) -> Prompts:
         """Return the prompts of all slices.
@@ -109,7 +110,7 @@ def _doubling(width: int) -> nn.ConvTranspose3d:
 
 def _projection(width_in: int, width_out: int, doublings: int) -> nn.Sequential:
     """Return what brings features to the decoder's width and grid."""
-    layers: list[nn.Module] = [nn.Conv3d(width_in, width_out, kernel_size=1)]
+    layers: list[nn.Module] = [Conv3d(width_in, width_out, kernel_size=1)]
     for _ in range(doublings):
         layers += [nn.InstanceNorm3d(width_out, affine=True), nn.LeakyReLU(0.01), _doubling(width_out)]
     return nn.Sequential(*layers)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.layers import ChannelLayerNorm, TransformerMLP
 from MSAMLogic.model.sam_adapter.cells import instance_norm, linear
 from MSAMLogic.model.sam_adapter.config import LEVELS, SAMAdapterConfig
@@ -32,7 +33,7 @@ class SpatialAdapter(nn.Module):
         super().__init__()
         hidden = width // 2
         self.linear1 = nn.Linear(width, hidden)
-        self.conv = nn.Conv3d(hidden, hidden, kernel_size=3, padding=1, groups=hidden)
+        self.conv = Conv3d(hidden, hidden, kernel_size=3, padding=1, groups=hidden)
         self.linear2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,10 +97,10 @@ def neck(width: int, out: int, convolutions: bool) -> nn.Sequential:
         out: channels of the level.
         convolutions: whether a second convolution follows; see :class:`SAMAdapterConfig`.
     """
-    first = nn.Conv3d(width, out, 1, bias=False)
+    first = Conv3d(width, out, 1, bias=False)
     if not convolutions:
         return nn.Sequential(first, InstanceNorm(), nn.ReLU())
-    second = nn.Conv3d(out, out, 3, padding=1, bias=False)
+    second = Conv3d(out, out, 3, padding=1, bias=False)
     return nn.Sequential(first, ChannelLayerNorm(out), second, ChannelLayerNorm(out))
 
 

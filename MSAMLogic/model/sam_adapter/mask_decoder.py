@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.sam_adapter.cells import instance_norm
 from MSAMLogic.model.sam_adapter.config import LEVELS, SAMAdapterConfig
 
@@ -25,8 +26,8 @@ class LevelHead(nn.Module):
 
     def __init__(self, embedding_width: int, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(embedding_width, width, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.conv1 = Conv3d(embedding_width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv3d(width, width, 3, padding=1, bias=False)
 
     def forward(self, level: Tensor) -> Tensor:
         """Map (B, C, g, g, g) to (B, width, 2g, 2g, 2g)."""
@@ -49,8 +50,8 @@ class MaskDecoder(nn.Module):
         self.grid = _SCALE * config.grid_size
         self.enlargement = config.patch_size // self.grid
         self.heads = nn.ModuleList(LevelHead(config.embedding_width, width) for _ in range(LEVELS))
-        self.join = nn.Conv3d(LEVELS * width + 1, width, 3, padding=1, bias=False)
-        self.classify = nn.Conv3d(width, 2, 3, padding=1, bias=False)
+        self.join = Conv3d(LEVELS * width + 1, width, 3, padding=1, bias=False)
+        self.classify = Conv3d(width, 2, 3, padding=1, bias=False)
 
     def unprompted(self, levels: list[Tensor], cells: Tensor) -> Tensor:
         """Return what all but the deepest level add to the joining convolution, (B, width, 2g, 2g, 2g).
