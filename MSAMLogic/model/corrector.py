@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from MSAMLogic.model.convolution import Conv3d
+from MSAMLogic.model.cube_network import CubeNetwork
 from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
-from MSAMLogic.model.detail_branch import ResidualBlock, gaussian_bumps
+from MSAMLogic.model.detail_branch import gaussian_bumps
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
 _SCENE_SIGMA, _INSIDE_SIGMA, _BUMP_SIGMA = 8.0, 1.6, 1.5
@@ -47,7 +47,7 @@ class CorrectionTensors(NamedTuple):
     voxel: Tensor
 
 
-class Corrector(nn.Module):
+class Corrector(CubeNetwork):
     """A U-shaped convolutional network over the cube round a click.
 
     Args:
@@ -58,19 +58,8 @@ class Corrector(nn.Module):
     """
 
     def __init__(self, width: int, channels: int) -> None:
-        super().__init__()
-        half, quarter = 2 * width, 6 * width
+        super().__init__(channels, (width, 2 * width, 6 * width))
         self.channels = channels
-        self.stem = Conv3d(channels, width, kernel_size=3, padding=1)
-        self.half_down = Conv3d(width, half, kernel_size=2, stride=2)
-        self.half_block = ResidualBlock(half, half)
-        self.quarter_down = Conv3d(half, quarter, kernel_size=2, stride=2)
-        self.quarter_blocks = nn.Sequential(ResidualBlock(quarter, quarter), ResidualBlock(quarter, quarter))
-        self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
-        self.merge_half = ResidualBlock(half, half)
-        self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
-        self.merge_full = Conv3d(width, width, kernel_size=3, padding=1)
-        self.head = Conv3d(width, 1, kernel_size=1)
         # Untrained it already says something sensible: a blend of the answer and the mask before it.
         self.answer_weight = nn.Parameter(torch.tensor(0.4))
         self.before_weight = nn.Parameter(torch.tensor(2.0))
@@ -79,14 +68,8 @@ class Corrector(nn.Module):
         """Return logits (B, n, n, n) of the lesion."""
         with torch.no_grad(), torch.autocast(known.image.device.type, enabled=False):
             channels = correction_channels(known)[:, : self.channels]
-        full = self.stem(channels).relu()
-        half = self.half_block(self.half_down(full))
-        quarter = self.quarter_blocks(self.quarter_down(half))
-        half = self.merge_half(half + self.half_up(quarter))
-        full = self.merge_full((full + self.full_up(half)).relu()).relu()
         kept = self.answer_weight * known.answer.clamp(-8, 8) + self.before_weight * (2 * known.before - 1)
-        out: Tensor = self.head(full)[:, 0].float() + kept
-        return out
+        return self.values(channels) + kept
 
 
 def correction_channels(known: CorrectionTensors) -> Tensor:

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from MSAMLogic.model.convolution import Conv3d
+from MSAMLogic.model.cube_network import CubeNetwork
 from MSAMLogic.model.cube_scene import CubeScene, voxel_channels
-from MSAMLogic.model.detail_branch import ResidualBlock
 
 # Widths, in cells, of the weights by which a click and its surroundings are described.
 _SCENE_SIGMA, _INSIDE_SIGMA, _BUMP_SIGMA = 12.0, 1.6, 1.5
@@ -40,7 +39,7 @@ class FirstLookTensors(NamedTuple):
     voxel: Tensor
 
 
-class LookFusion(nn.Module):
+class LookFusion(CubeNetwork):
     """A U-shaped convolutional network over the cube round a lesion.
 
     Args:
@@ -49,22 +48,7 @@ class LookFusion(nn.Module):
     """
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        half, quarter, eighth = 2 * width, 6 * width, 8 * width
-        self.stem = Conv3d(_CHANNELS, width, kernel_size=3, padding=1)
-        self.half_down = Conv3d(width, half, kernel_size=2, stride=2)
-        self.half_block = ResidualBlock(half, half)
-        self.quarter_down = Conv3d(half, quarter, kernel_size=2, stride=2)
-        self.quarter_block = ResidualBlock(quarter, quarter)
-        self.eighth_down = Conv3d(quarter, eighth, kernel_size=2, stride=2)
-        self.eighth_blocks = nn.Sequential(ResidualBlock(eighth, eighth), ResidualBlock(eighth, eighth))
-        self.quarter_up = nn.ConvTranspose3d(eighth, quarter, kernel_size=2, stride=2)
-        self.merge_quarter = ResidualBlock(quarter, quarter)
-        self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
-        self.merge_half = ResidualBlock(half, half)
-        self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
-        self.merge_full = Conv3d(width, width, kernel_size=3, padding=1)
-        self.head = Conv3d(width, 1, kernel_size=1)
+        super().__init__(_CHANNELS, (width, 2 * width, 6 * width, 8 * width))
         # Untrained it already says something sensible: mostly the chosen look, a little of all.
         self.chosen_weight = nn.Parameter(torch.tensor(0.8))
         self.answer_weights = nn.Parameter(torch.full((4,), 0.05))
@@ -75,16 +59,8 @@ class LookFusion(nn.Module):
         answers = torch.nan_to_num(known.answers).clamp(-8, 8)
         with torch.no_grad(), torch.autocast(known.image.device.type, enabled=False):
             channels = fusion_channels(known)
-        full = self.stem(channels).relu()
-        half = self.half_block(self.half_down(full))
-        quarter = self.quarter_block(self.quarter_down(half))
-        eighth = self.eighth_blocks(self.eighth_down(quarter))
-        quarter = self.merge_quarter(quarter + self.quarter_up(eighth))
-        half = self.merge_half(half + self.half_up(quarter))
-        full = self.merge_full((full + self.full_up(half)).relu()).relu()
         kept = self.chosen_weight * chosen + torch.einsum("k,bkxyz->bxyz", self.answer_weights, answers)
-        out: Tensor = self.head(full)[:, 0].float() + kept
-        return out
+        return self.values(channels) + kept
 
 
 def fusion_channels(known: FirstLookTensors) -> Tensor:
