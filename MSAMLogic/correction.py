@@ -21,9 +21,6 @@ from MSAMLogic.voxels import BoolArray, VoxelSet
 CUBE_SIZE = 32
 # Cells of the cube between the click and the edge of the mask.
 _CELLS_OF_DEPTH = 2.0
-# Of a depth of hardly more than a voxel's longest side much is the voxel: the edge runs before the middle of
-# the next one. Such a cube is so many times as fine.
-_SHALLOW_VOXELS, _SHALLOW_SHARE = 1.5, 0.7
 # The cube is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
 _FINEST_SHARE = 0.5
 _COARSEST_MM = 5.0
@@ -110,10 +107,7 @@ def _squared_distances(steps: NDArray[np.intp], to_world: NDArray[np.float64]) -
 
 def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:
     """Return the cube round a click that lies so many millimetres deep in an error."""
-    spacing = depth / _CELLS_OF_DEPTH
-    if depth < _SHALLOW_VOXELS * max(image.spacing):
-        spacing *= _SHALLOW_SHARE
-    return PatchGrid(point, possible_spacing(spacing, image), CUBE_SIZE, axes)
+    return PatchGrid(point, possible_spacing(depth / _CELLS_OF_DEPTH, image), CUBE_SIZE, axes)
 
 
 def varied_cube(cube: PatchGrid, image: ImageGrid, factor: float) -> PatchGrid:
