@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.correction import Correction
+from MSAMLogic.correcting.correction import Correction
 from MSAMLogic.errors import ModelError
-from MSAMLogic.first_looks import FirstLooks
+from MSAMLogic.looking.first_looks import FirstLooks
 
 if TYPE_CHECKING:
     import torch

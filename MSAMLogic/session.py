@@ -17,12 +17,13 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from MSAMLogic.correcting.mask_corrector import MaskCorrector
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
 from MSAMLogic.image_check import check_image
 from MSAMLogic.intensity import Modality, guess_modality
-from MSAMLogic.look_again import better_look, first_looks, further_looks, open_faces
-from MSAMLogic.looks import (
+from MSAMLogic.looking.look_again import better_look, first_looks, further_looks, open_faces
+from MSAMLogic.looking.looks import (
     Look,
     covered,
     first_grid,
@@ -31,9 +32,8 @@ from MSAMLogic.looks import (
     joint_grid,
     transfer_prompt,
 )
-from MSAMLogic.mask_corrector import MaskCorrector
-from MSAMLogic.mask_fusion import MaskFusion
-from MSAMLogic.patch_answers import PatchAnswers
+from MSAMLogic.looking.mask_fusion import MaskFusion
+from MSAMLogic.looking.patch_answers import PatchAnswers
 from MSAMLogic.predictor import as_predictor
 from MSAMLogic.session_state import INSIDE, Click, Lesion, SessionState
 from MSAMLogic.voxels import EMPTY, VoxelSet, changed_region

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from MSAMLogic.geometry import Point, Region
-from MSAMLogic.looks import Look
+from MSAMLogic.looking.looks import Look
 from MSAMLogic.voxels import EMPTY, NOWHERE, BoolArray, VoxelSet
 
 # How far inside a patch a click must lie to be a correction there; nearer to the border there is too

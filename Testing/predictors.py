@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities, IntensityRange
-from MSAMLogic.correction import Correction
-from MSAMLogic.first_looks import FirstLooks
+from MSAMLogic.correcting.correction import Correction
+from MSAMLogic.looking.first_looks import FirstLooks
 from MSAMLogic.predictor import Answer
 
 FloatArray = NDArray[np.float32]

@@ -8,18 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import oblique
 
-from MSAMLogic.correction import (
+from MSAMLogic.correcting.correction import (
     CUBE_SIZE,
     Correction,
     click_depth,
-    corrected,
     correction_cube,
     edge_distance,
-    mask_share,
     obeying_earlier_clicks,
     varied_cube,
 )
 from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid, Region
+from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.voxels import EMPTY, VoxelSet
 
 GRID = ImageGrid((40, 44, 36), (5.0, -7.0, 3.0), (1.0, 1.5, 2.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
@@ -39,7 +38,7 @@ def centre_of(grid: ImageGrid, index: tuple[int, int, int]) -> tuple[float, floa
 
 
 def redrawn(mask: VoxelSet, grid: ImageGrid, cube: PatchGrid, logits: np.ndarray) -> VoxelSet:
-    return corrected(mask, grid, cube, mask_share(mask, grid, cube), logits)
+    return redrawn_mask(mask, grid, cube, mask_share(mask, grid, cube), logits)
 
 
 def test_depth_is_the_distance_to_the_nearest_voxel_that_agrees_in_millimetres() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from predictors import CorrectingPredictor, as_before, obey
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.correction import Correction
+from MSAMLogic.correcting.correction import Correction
 from MSAMLogic.geometry import PatchGrid, extract_patch
 from MSAMLogic.predictor import Answer
 from MSAMLogic.session import Click, InteractiveSession

@@ -14,7 +14,7 @@ from test_model import TINY, randomised
 from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
-from MSAMLogic.correction import CUBE_SIZE, Correction
+from MSAMLogic.correcting.correction import CUBE_SIZE, Correction
 from MSAMLogic.errors import ImageError, ModelError, TrainingError
 from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.loading import read_network

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from MSAMLogic.cli import app
 from MSAMLogic.errors import ModelError, TrainingError
-from MSAMLogic.first_looks import CUBE_SIZE, FirstLooks
 from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.loading import read_network
-from MSAMLogic.look_fusion import first_looks_in, fusion_cube
-from MSAMLogic.looks import Look
-from MSAMLogic.mask_fusion import MaskFusion
+from MSAMLogic.looking.first_looks import CUBE_SIZE, FirstLooks
+from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looking.looks import Look
+from MSAMLogic.looking.mask_fusion import MaskFusion
 from MSAMLogic.model import MSAM, build_model
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion, fusion_channels

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looks import Look, as_large, sharpest_look, steadiest_look
+from MSAMLogic.looking.looks import Look, as_large, sharpest_look, steadiest_look
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32

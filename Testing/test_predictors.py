@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.correction import Correction
+from MSAMLogic.correcting.correction import Correction
 from MSAMLogic.evaluation.ablation import without
-from MSAMLogic.first_looks import FirstLooks
 from MSAMLogic.geometry import PatchGrid
+from MSAMLogic.looking.first_looks import FirstLooks
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.training.corrections.sessions import _Mannered
 

@@ -20,7 +20,7 @@ from scipy import ndimage
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
 from MSAMLogic.geometry import ImageGrid
-from MSAMLogic.looks import first_grids
+from MSAMLogic.looking.looks import first_grids
 from MSAMLogic.predictor import Answer, load_model
 from MSAMLogic.session import Click, InteractiveSession
 

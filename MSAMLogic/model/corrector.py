@@ -2,8 +2,8 @@
 
 The decoder answers to all clicks anew, so a click at one place can change the mask at another, and a mask
 that was nearly right can get worse. The corrector sees the mask that was clicked at, the new answer and
-the image, at a resolution that the depth of the error sets (:mod:`MSAMLogic.correction`), and says where
-the lesion is in the cube round the click; elsewhere the mask stays.
+the image, at a resolution that the depth of the error sets (:mod:`MSAMLogic.correcting.correction`), and
+says where the lesion is in the cube round the click; elsewhere the mask stays.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RING = 4.0  # cells; so far beyond its edge what surrounds the mask goes
 
 
 class CorrectionTensors(NamedTuple):
-    """Corrections as tensors; what each is says :class:`MSAMLogic.correction.Correction`.
+    """Corrections as tensors; what each is says :class:`MSAMLogic.correcting.correction.Correction`.
 
     Attributes:
         image: (B, n, n, n) scanner values, NaN beyond the image.

@@ -2,8 +2,8 @@
 
 Each look answers at its own spacing, and one of them is chosen by how steady the lesion's size is. Yet a
 finer look knows the edge better and a coarser one how far the lesion goes on. The fusion sees all of their
-answers and the image at a resolution that the lesion's own size sets (:mod:`MSAMLogic.look_fusion`), so that
-a nodule and a sarcoma look alike to it, and says where the lesion is.
+answers and the image at a resolution that the lesion's own size sets (:mod:`MSAMLogic.looking.look_fusion`),
+so that a nodule and a sarcoma look alike to it, and says where the lesion is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CHANNELS = 16
 
 
 class FirstLookTensors(NamedTuple):
-    """First looks as tensors; what each is says :class:`MSAMLogic.first_looks.FirstLooks`.
+    """First looks as tensors; what each is says :class:`MSAMLogic.looking.first_looks.FirstLooks`.
 
     Attributes:
         image: (B, n, n, n) scanner values, NaN beyond the image.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MSAMLogic.correction import CUBE_SIZE, Correction
+from MSAMLogic.correcting.correction import CUBE_SIZE, Correction
 
 MOST_CLICKS = 12
 _CUBE = (CUBE_SIZE,) * 3

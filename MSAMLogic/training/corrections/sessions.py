@@ -18,13 +18,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from MSAMLogic.correction import Correction, distance_from, made_to_obey, mask_share, varied_cube
+from MSAMLogic.correcting.correction import Correction, distance_from, made_to_obey, varied_cube
+from MSAMLogic.correcting.mask_corrector import MaskCorrector
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid
 from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_error
-from MSAMLogic.looks import Look
-from MSAMLogic.mask_corrector import MaskCorrector
+from MSAMLogic.looking.looks import Look
+from MSAMLogic.mask_in_cube import mask_share
 from MSAMLogic.predictor import FloatArray, Predictor, Relay
 from MSAMLogic.session import Click, InteractiveSession
 from MSAMLogic.training.corrections.record import as_record

@@ -9,14 +9,14 @@ from scipy import ndimage
 from torch.utils.data import Dataset
 
 from MSAMLogic.bounding_box import bounding_box
-from MSAMLogic.correction import mask_share
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import deepest_voxel
-from MSAMLogic.look_again import first_looks
-from MSAMLogic.look_fusion import first_looks_in, fusion_cube
-from MSAMLogic.patch_answers import PatchAnswers
+from MSAMLogic.looking.look_again import first_looks
+from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looking.patch_answers import PatchAnswers
+from MSAMLogic.mask_in_cube import mask_share
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.training.fusions.record import as_record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MSAMLogic.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
+from MSAMLogic.looking.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
 
 _CUBE = (CUBE_SIZE,) * 3
 # The truth as bytes, 255 is 1; scanner values in float32, for they may be anything.

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from MSAMLogic.correction import possible_spacing
-from MSAMLogic.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
-from MSAMLogic.looks import Look, lesion_extent
+from MSAMLogic.looking.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
+from MSAMLogic.looking.looks import Look, lesion_extent
+from MSAMLogic.mask_in_cube import possible_spacing
 
 # Share of the cube that the longest side of the lesion fills.
 _FILL = 0.6

@@ -8,20 +8,19 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from MSAMLogic.correction import (
+from MSAMLogic.correcting.correction import (
     Correction,
     click_depth,
-    corrected,
     correction_cube,
     edge_distance,
     made_to_obey,
-    mask_share,
     obeying_earlier_clicks,
     obeys,
     varied_cube,
 )
 from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
-from MSAMLogic.looks import Look, joint_logits
+from MSAMLogic.looking.looks import Look, joint_logits
+from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet
@@ -82,11 +81,11 @@ class MaskCorrector:
             depth: millimetres between the last click and the mask's edge.
         """
         known, logits = self._obedient(mask, clicks, looks, cube, depth)
-        redrawn = corrected(mask, self.grid, known.cube, known.before, logits)
+        redrawn = redrawn_mask(mask, self.grid, known.cube, known.before, logits)
         obeying = obeying_earlier_clicks(logits, known)
         if obeying is logits or self.loses_lesion(redrawn, clicks):
             return redrawn
-        return corrected(mask, self.grid, known.cube, known.before, obeying)
+        return redrawn_mask(mask, self.grid, known.cube, known.before, obeying)
 
     def _obedient(
         self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float

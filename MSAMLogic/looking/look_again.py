@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.geometry import PatchGrid
-from MSAMLogic.looks import (
+from MSAMLogic.looking.looks import (
     Look,
     as_large,
     better_grid,
@@ -20,7 +20,7 @@ from MSAMLogic.looks import (
     steadiest_look,
     transfer_prompt,
 )
-from MSAMLogic.patch_answers import PatchAnswers
+from MSAMLogic.looking.patch_answers import PatchAnswers
 from MSAMLogic.session_state import INSIDE, Click
 from MSAMLogic.voxels import VoxelSet
 

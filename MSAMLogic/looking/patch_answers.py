@@ -14,7 +14,7 @@ from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ImageError
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
 from MSAMLogic.intensity import Modality, normalise
-from MSAMLogic.looks import Look, first_grid, mask_prompt
+from MSAMLogic.looking.looks import Look, first_grid, mask_prompt
 from MSAMLogic.predictor import FloatArray, Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import SimpleITK as sitk
 
-from MSAMLogic.correction import corrected, mask_share
 from MSAMLogic.geometry import ImageGrid, Point
-from MSAMLogic.look_fusion import first_looks_in, fusion_cube
-from MSAMLogic.looks import Look
+from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looking.looks import Look
+from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.voxels import VoxelSet
 
@@ -45,5 +45,5 @@ class MaskFusion:
         spacings = self._predictor.capabilities.fused_looks
         known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
         before = mask_share(mask, self._grid, cube)
-        fused = corrected(mask, self._grid, cube, before, self._predictor.fuse(known))
+        fused = redrawn_mask(mask, self._grid, cube, before, self._predictor.fuse(known))
         return fused if self._grid.nearest(point) in fused else mask

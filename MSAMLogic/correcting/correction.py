@@ -1,4 +1,4 @@
-"""A correcting click, what is known round it, and what the mask becomes there.
+"""A correcting click, what is known round it, and what clicks ask of the mask there.
 
 A reader clicks the middle of what is wrong. The click's distance to the present mask's edge therefore
 says how deep the error is, and with it how far the edge should move: the cube's spacing is a share of
@@ -11,21 +11,17 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
-from MSAMLogic.voxels import BoolArray, VoxelSet
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
+from MSAMLogic.mask_in_cube import possible_spacing
+from MSAMLogic.voxels import VoxelSet
 
 CUBE_SIZE = 32
 # Cells of the cube between the click and the edge of the mask.
 _CELLS_OF_DEPTH = 2.0
-# The cube is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
-_FINEST_SHARE = 0.5
-_COARSEST_MM = 5.0
 _FAR_CELLS = 8.0  # a cell is no farther from an edge than this; most cubes hold none so far away
-_REDRAWN_CELLS = 2  # round cells that change, so that no crust of the old edge is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,22 +111,6 @@ def varied_cube(cube: PatchGrid, image: ImageGrid, factor: float) -> PatchGrid:
     return replace(cube, spacing=possible_spacing(cube.spacing * factor, image))
 
 
-def possible_spacing(spacing: float, image: ImageGrid) -> float:
-    """Return the millimetres a side that a cell may have: not much finer than the voxels, nor very coarse."""
-    return float(np.clip(spacing, _FINEST_SHARE * min(image.spacing), _COARSEST_MM))
-
-
-def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.float32]:
-    """Return the share (n, n, n) of each cell that a mask holds; it costs what the mask in the cube costs."""
-    region = image.region_of(cube).intersection(mask.region)
-    if region.empty:
-        return np.zeros((cube.size,) * 3, np.float32)
-    # One voxel more on each side, so that the mask fades out rather than ends with its box.
-    (i, j, k), (x, y, z) = region.start, region.stop
-    region = Region((i - 1, j - 1, k - 1), (x + 1, y + 1, z + 1))
-    return extract_patch(image.image(mask.read(region).astype(np.uint8), region), cube, antialias=True)
-
-
 def obeys(logits: NDArray[np.float32], correction: Correction) -> bool:
     """Whether logits (n, n, n) say at the correcting click what it asks for."""
     n = logits.shape[0]
@@ -179,48 +159,3 @@ def obeying_earlier_clicks(logits: NDArray[np.float32], correction: Correction) 
     for coords in contradicted:
         stays |= distance_from(coords, size) < from_newest
     return np.where(stays, before, logits).astype(np.float32)
-
-
-def corrected(
-    mask: VoxelSet,
-    image: ImageGrid,
-    cube: PatchGrid,
-    before: NDArray[np.float32],
-    logits: NDArray[np.float32],
-) -> VoxelSet:
-    """Return a mask that is what the logits say where they change it, and what it was elsewhere.
-
-    Away from what changes the mask stays to the voxel, within the cube too: cells may be larger than voxels,
-    and an edge that nobody complained of must not be drawn anew at their resolution.
-
-    Args:
-        mask: the mask that was clicked at.
-        image: its grid.
-        cube: the cube round the click.
-        before: (n, n, n) what the cube showed of the mask, see :func:`mask_share`.
-        logits: (n, n, n) in the cube.
-    """
-    differs = (logits > 0) != (before > 0.5)
-    near = ndimage.binary_dilation(differs, np.ones((3, 3, 3)), iterations=_REDRAWN_CELLS)
-    within = image.region_of_cells(cube, near)
-    if within.empty:
-        return mask
-    reference = image.reference(within)
-
-    def sampled(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        placed = sitk.Resample(
-            cube.image(values), reference, sitk.Transform(), sitk.sitkLinear, 0.0, sitk.sitkFloat32
-        )
-        found: NDArray[np.float32] = sitk.GetArrayFromImage(placed)
-        return found
-
-    changes = sampled(near.astype(np.float32)) > 0.5
-    region = within.union(mask.region)
-    voxels = mask.read(region)
-    k, j, i = (
-        slice(a - c, b - c)
-        for a, b, c in zip(reversed(within.start), reversed(within.stop), reversed(region.start), strict=True)
-    )
-    inner: BoolArray = voxels[k, j, i]
-    voxels[k, j, i] = np.where(changes, sampled(logits) > 0, inner)
-    return VoxelSet.of(voxels, region)

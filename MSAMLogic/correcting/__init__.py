@@ -1,0 +1,1 @@
+"""What a further click is about, and what the mask becomes there."""
