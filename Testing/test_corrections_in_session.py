@@ -345,18 +345,3 @@ def test_a_network_that_does_not_correct_is_not_asked() -> None:
     session.click(centre)
     session.click(beside(centre, 5.0), positive=False)
     assert not predictor.corrections
-
-
-def test_a_lesion_click_farther_away_than_the_mask_is_deep_is_looked_at_more_closely() -> None:
-    near_session, near, centre = started(as_before)
-    near_session.click(beside(centre, RADIUS + 4.0))
-    far_session, far, _ = started(as_before)
-    far_session.click(beside(centre, 2.25 * RADIUS))
-    cells = [predictor.corrections[0].depth for predictor in (near, far)]
-    assert cells[1] > 1.3 * cells[0]  # the same depth is more cells where the cells are smaller
-
-
-def test_a_background_click_is_as_deep_as_it_says() -> None:
-    session, predictor, centre = started(as_before)
-    session.click(centre, positive=False)
-    assert predictor.corrections[0].depth == pytest.approx(2.0, rel=0.05)

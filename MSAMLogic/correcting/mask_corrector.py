@@ -12,7 +12,6 @@ from MSAMLogic.correcting.correction import (
     Correction,
     click_depth,
     correction_cube,
-    edge_distance,
     made_to_obey,
     obeying_earlier_clicks,
     obeys,
@@ -26,9 +25,6 @@ from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet
 
 _CLOSER_CUBES = 2  # each half as large as the one before
-# Of a click farther from the mask than the mask is deep the distance says little: it lies in a part that was
-# missed, and need not be that large. Its cube is so many times as fine.
-_OUTLYING_SHARE = 0.7
 
 
 class MaskCorrector:
@@ -56,13 +52,7 @@ class MaskCorrector:
         if not depth:
             return None
         cube = correction_cube(depth, self.grid, newest.point, looks[0].grid.axes)
-        if newest.positive and depth > self._deepest(mask, cube):
-            cube = varied_cube(cube, self.grid, _OUTLYING_SHARE)
         return self.redrawn(mask, clicks, looks, cube, depth)
-
-    def _deepest(self, mask: VoxelSet, cube: PatchGrid) -> float:
-        """Return the millimetres to its edge, within a cube, of the deepest point of a mask."""
-        return float(edge_distance(mask_share(mask, self.grid, cube)).max()) * cube.spacing
 
     def redrawn(
         self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
