@@ -204,6 +204,33 @@ def test_the_right_mask_costs_little_and_its_opposite_much() -> None:
     assert 0.7 < right["dice_chosen"] < 0.95
 
 
+def test_where_the_looks_differ_counts_more_than_the_rest() -> None:
+    made = first_looks()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    logits = torch.zeros_like(target).requires_grad_()
+    fusion_figures(logits, known, target)["loss"].backward()
+    assert logits.grad is not None
+    looks = torch.cat((known.chosen[:, None], known.answers), dim=1)
+    differ = (looks > 0).any(dim=1) & (looks < 0).any(dim=1)
+    outside = (target < 0.5) & ~known.image.isnan()
+    assert logits.grad[differ & outside].abs().mean() > 2 * logits.grad[~differ & outside].abs().mean()
+
+
+@pytest.mark.parametrize("chance_of_error", [0.4, 0.6])
+def test_the_chosen_look_is_left_where_it_is_more_likely_wrong_than_right(chance_of_error: float) -> None:
+    known = tensors(first_looks())
+    right = (known.chosen > 0).float()
+    distance = torch.from_numpy(np.linalg.norm(np.stack(np.indices((N, N, N))) - (N - 1) / 2, axis=0))[None]
+    shell = (distance > 15) & (distance < 17) & ~known.image.isnan()  # nobody can tell what is there
+    wrong = torch.where(shell, 1 - right, right)
+    logits = torch.where(shell, 0.0, 12 * right - 6).requires_grad_()
+    losses = [fusion_figures(logits, known, truth)["loss"] for truth in (right, wrong)]
+    ((1 - chance_of_error) * losses[0] + chance_of_error * losses[1]).backward()
+    assert logits.grad is not None
+    kept = (logits.grad[shell] < 0) == (right[shell] > 0.5)
+    assert kept.float().mean() > 0.95 if chance_of_error < 0.5 else kept.float().mean() < 0.05
+
+
 # The session
 
 
