@@ -70,8 +70,10 @@ class MSAM(Network):
         width, channels = config.corrector_width, config.corrector_channels
         self.corrector = Corrector(width, channels) if width else None
         self.look_fusion = LookFusion(config.fusion_width) if config.fusion_width else None
-        # Convolutions at full resolution like channels last, and were trained in bfloat16.
-        self.channels_last = self.trained_in_bfloat16 = self.detail_branch is not None
+        # Convolutions at full resolution like channels last. The detail branch was trained in bfloat16.
+        at_full_resolution = (self.detail_branch, self.corrector, self.look_fusion)
+        self.channels_last = any(part is not None for part in at_full_resolution)
+        self.trained_in_bfloat16 = self.detail_branch is not None
         if config.lora_rank:  # the published recipe trains the update and leaves the encoder as it is
             for parameter in self.image_encoder.parameters():
                 parameter.requires_grad_(False)
