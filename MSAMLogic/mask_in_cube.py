@@ -45,9 +45,9 @@ def redrawn_mask(
     and an edge that nobody complained of must not be drawn anew at their resolution.
 
     Args:
-        mask: the mask that was clicked at.
+        mask: as it was.
         image: its grid.
-        cube: the cube round the click.
+        cube: of cells, round a click or a lesion.
         before: (n, n, n) what the cube showed of the mask, see :func:`mask_share`.
         logits: (n, n, n) in the cube.
     """

@@ -13,7 +13,7 @@ class Conv3d(nn.Conv3d):
 
     On a processor torch hands a float32 volume to oneDNN only if it comes in a batch or is large (batch x
     channels x two of its sides > 20,480; ``use_mkldnn`` in ATen/native/Convolution.cpp). Else it unfolds the
-    volume and multiplies matrices, several times slower. A click is one volume, and most processors know no
+    volume and multiplies matrices, several times slower. A click is one volume, and many processors know no
     bfloat16, which oneDNN always gets. ``make bench`` compares both.
     """
 

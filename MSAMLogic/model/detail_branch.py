@@ -160,7 +160,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels_in, D, H, W) to (B, channels, D, H, W)."""
-        # In place: on a processor new memory for a volume costs as much as the arithmetic.
+        # In place: at full resolution every further volume has to be allocated and filled.
         out = self.norm1(self.conv1(x)).relu_()
         joined: Tensor = self.norm2(self.conv2(out)).add_(self.shortcut(x))
         return joined.relu_()
