@@ -38,6 +38,7 @@ class RecordedConfig(RunConfig):
         minutes: wall-clock budget of the training, after the recording.
         recorded: folders that other runs recorded, to learn from beside one's own.
         drawn: share of the recordings on lesions that a reader drew; the others are on made-up ones.
+        varied: share of the drawn ones whose scan is stretched, turned, and seen by another scanner.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         source_weights: how often each source is drawn.
@@ -52,6 +53,7 @@ class RecordedConfig(RunConfig):
     batch_size: int = Field(default=8, ge=1)
     recorded: tuple[Path, ...] = ()
     drawn: float = Field(default=0.5, ge=0, le=1)
+    varied: float = Field(default=0.0, ge=0, le=1)
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)

@@ -9,19 +9,31 @@ from numpy.typing import NDArray
 from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_part
 from MSAMLogic.training.samples import PatchSamples
+from MSAMLogic.training.scan_variation import varied_scan
 
 Mask = NDArray[np.bool_]
 
-_MADE_SPACING = (0.5, 2.5)  # millimetres between voxels of a made-up scan
+_MADE_SPACING = (0.5, 4.0)  # millimetres between voxels of a made-up scan
 _MADE_STEPS = (1, 1, 2, 3, 4, 6)  # how many times as thick its slices are
 _CONTRAST = 200.0  # scanner values of a made-up scan a unit of its normalised brightness
 
 
-def drawn_scan(samples: PatchSamples, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-    """Return a whole scan and (k, j, i) one lesion that a reader drew on it."""
+def drawn_scan(
+    samples: PatchSamples, rng: np.random.Generator, varied: float = 0.0
+) -> tuple[sitk.Image, Modality, Mask]:
+    """Return a whole scan and (k, j, i) one lesion that a reader drew on it.
+
+    Args:
+        samples: whose cases are the scans.
+        rng: source of chance.
+        varied: share of the scans that are seen otherwise, see :func:`varied_scan`.
+    """
     case, lesion = samples.draw_lesion(rng)
+    image, modality = case.image, case.case.modality
     truth = sitk.GetArrayFromImage(case.components) == lesion.label
-    return case.image, case.case.modality, truth
+    if varied and rng.random() < varied:
+        image, truth = varied_scan(image, modality, truth, rng)
+    return image, modality, truth
 
 
 def made_up_scan(

@@ -52,6 +52,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         drawn: share of the sessions on lesions that a reader drew, on the whole scan; the others are on
             made-up lesions, and coherent regions, of a small one.
         own: share of the sessions in which the network's own corrector corrects.
+        varied: share of the drawn ones whose scan is seen otherwise.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         clicks: int,
         drawn: float,
         own: float,
+        varied: float = 0.0,
     ) -> None:
         self.predictor, self.samples = predictor, samples
         self.seed, self.count, self.clicks = seed, count, clicks
-        self.drawn, self.own = drawn, own
+        self.drawn, self.own, self.varied = drawn, own, varied
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -76,7 +78,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         """Return the records of session ``number``; none when there was nothing to correct."""
         rng = np.random.default_rng((self.seed, 3, number))
         image, modality, truth = (
-            drawn_scan(self.samples, rng)
+            drawn_scan(self.samples, rng, self.varied)
             if rng.random() < self.drawn
             else made_up_scan(self.samples, number, rng)
         )

@@ -67,7 +67,14 @@ class CorrectorRun(RecordedRun):
     def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
         config = self.config
         return RecordedSessions(
-            predictor, samples, config.seed, config.sessions, config.clicks, config.drawn, config.own
+            predictor,
+            samples,
+            config.seed,
+            config.sessions,
+            config.clicks,
+            config.drawn,
+            config.own,
+            config.varied,
         )
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:

@@ -42,13 +42,21 @@ class FirstClicks(Dataset[list[NDArray[np.void]]]):
         count: how many clicks there are.
         drawn: share of the clicks on lesions that a reader drew, on the whole scan; the others are on
             made-up lesions, and coherent regions, of a small one.
+        varied: share of the drawn ones whose scan is seen otherwise.
     """
 
     def __init__(
-        self, predictor: Predictor, samples: PatchSamples, seed: int, count: int, drawn: float
+        self,
+        predictor: Predictor,
+        samples: PatchSamples,
+        seed: int,
+        count: int,
+        drawn: float,
+        varied: float = 0.0,
     ) -> None:
         self.predictor, self.samples = predictor, samples
-        self.seed, self.count, self.drawn = seed, count, drawn
+        self.seed, self.count = seed, count
+        self.drawn, self.varied = drawn, varied
 
     def __len__(self) -> int:
         """Return the number of clicks."""
@@ -66,7 +74,7 @@ class FirstClicks(Dataset[list[NDArray[np.void]]]):
             return []
 
     def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        image, modality, truth = drawn_scan(self.samples, rng)
+        image, modality, truth = drawn_scan(self.samples, rng, self.varied)
         if rng.random() < 0.5:  # the same scan, the patient lying a little askew
             turn = random_rotation(15, rng) @ np.asarray(image.GetDirection()).reshape(3, 3)
             image.SetDirection([float(v) for v in turn.ravel()])

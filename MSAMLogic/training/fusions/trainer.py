@@ -63,7 +63,7 @@ class FusionRun(RecordedRun):
 
     def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
         config = self.config
-        return FirstClicks(predictor, samples, config.seed, config.first_clicks, config.drawn)
+        return FirstClicks(predictor, samples, config.seed, config.first_clicks, config.drawn, config.varied)
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:
         return FusionSamples(files, self.config.seed, ENDLESS)
