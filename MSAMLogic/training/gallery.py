@@ -4,7 +4,8 @@
 
 Each generator has a row. The samples of :class:`PatchSamples` are shown as the network sees them, varied
 in contrast, noise, sharpness and slice thickness; the generators of :mod:`MSAMLogic.training.shapes` and
-:mod:`MSAMLogic.training.synthetic` on scans that are left as they are, so that one sees what each adds.
+:mod:`MSAMLogic.training.synthetic` on scans that are left as they are, so that one sees what each adds. The
+last row is what :func:`varied_scan` makes of whole scans before clicks on them are recorded.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
-from MSAMLogic.geometry import PatchGrid
+from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
+from MSAMLogic.largest_error import deepest_voxel
 from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS
 from MSAMLogic.training.cases import Case
-from MSAMLogic.training.clicks import Mask, deepest_voxel, simulate_click
-from MSAMLogic.training.loaded_case import LoadedCase
+from MSAMLogic.training.clicks import Mask, simulate_click
+from MSAMLogic.training.loaded_case import Lesion, LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
+from MSAMLogic.training.scan_variation import varied_scan
 from MSAMLogic.training.shapes import grown_shape, leaning_shape, lobulated_shape, spiculated_shape
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
 from MSAMLogic.training.trainer import TrainingConfig
@@ -114,6 +118,12 @@ def write_gallery(
     rows.append((title, [Picture(patch, target, redrawn(target, rng)) for patch, target in patches]))
     title = "simulate_click: lesion (blue), poor answer (orange), clicks for it (green) and against it (red)"
     rows.append((title, [_clicked(patch, target, rng) for patch, target in patches]))
+    rows.append(
+        (
+            "varied_scan: the scan stretched, turned, in another scanner",
+            _varied(loaded, patch_size, rng, columns),
+        )
+    )
     figure = _drawn(rows, columns)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", dpi=100, facecolor=_BACKGROUND)
@@ -155,10 +165,10 @@ def _samples(
     return [Picture(one["patch"][0].numpy(), one["target"][0].numpy()) for one in drawn]
 
 
-def _patches(
+def _lesions(
     loaded: list[LoadedCase], patch_size: int, rng: np.random.Generator, count: int
-) -> Iterator[tuple[NDArray[np.float32], Mask]]:
-    """Yield patches in scanner values, each with a lesion of half its width, sources in turn."""
+) -> Iterator[tuple[LoadedCase, Lesion, float]]:
+    """Yield lesions, sources in turn, and the spacing of a patch of which each fills half the width."""
     sources: dict[str, list[LoadedCase]] = {}
     for case in loaded:
         if case.lesions:
@@ -169,11 +179,35 @@ def _patches(
         cases = list(sources.values())[number % len(sources)]
         case = cases[rng.integers(len(cases))]
         lesion = case.lesions[rng.integers(len(case.lesions))]
-        spacing = max(lesion.extent / (0.5 * patch_size), 0.3)
+        yield case, lesion, max(lesion.extent / (0.5 * patch_size), 0.3)
+
+
+def _patches(
+    loaded: list[LoadedCase], patch_size: int, rng: np.random.Generator, count: int
+) -> Iterator[tuple[NDArray[np.float32], Mask]]:
+    """Yield patches in scanner values, each with a lesion of half its width, sources in turn."""
+    for case, lesion, spacing in _lesions(loaded, patch_size, rng, count):
         grid = PatchGrid(lesion.centre, spacing, patch_size)
         # Where the image ends its lowest value goes on; 0 would be bright beside air.
         lowest = float(case.patch(grid, np.inf).min())
         yield case.patch(grid, lowest), case.target(lesion, grid)
+
+
+def _varied(loaded: list[LoadedCase], patch_size: int, rng: np.random.Generator, count: int) -> list[Picture]:
+    """Return lesions of varied scans in patches of the spacing that suits the lesion as it is."""
+    pictures = []
+    for case, lesion, spacing in _lesions(loaded, patch_size, rng, count):
+        truth = sitk.GetArrayFromImage(case.components) == lesion.label
+        image, truth = varied_scan(case.image, case.case.modality, truth, rng)
+        deepest = deepest_voxel(truth, image.GetSpacing()[::-1])
+        grid = PatchGrid(ImageGrid.of(image).point(deepest[::-1].astype(float)), spacing, patch_size)
+        mask = sitk.GetImageFromArray(truth.astype(np.uint8))
+        mask.CopyInformation(image)
+        lowest = float(extract_patch(image, grid, np.inf).min())
+        pictures.append(
+            Picture(extract_patch(image, grid, lowest), extract_patch(mask, grid, nearest=True) > 0.5)
+        )
+    return pictures
 
 
 def _inserted(patch: NDArray[np.float32], shape: Shape, leans: bool, rng: np.random.Generator) -> Picture:
@@ -227,8 +261,9 @@ def _drawn(rows: Sequence[tuple[str, Sequence[Picture]]], columns: int) -> Figur
 def _draw(axes: Axes, picture: Picture) -> None:
     """Draw the slice through the target's deepest voxel, dim 0 to the left and dim 1 upwards."""
     n = picture.patch.shape[0]
-    has_target = picture.target is not None and bool(picture.target.any())
-    level = int(deepest_voxel(picture.target)[2]) if has_target and picture.target is not None else n // 2
+    level = n // 2
+    if picture.target is not None and picture.target.any():
+        level = int(deepest_voxel(picture.target, (1.0, 1.0, 1.0))[2])
     shown = picture.patch[:, :, level].T
     low, high = np.percentile(shown, (0.5, 99.5))
     axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")
