@@ -243,11 +243,13 @@ def _find_device(device: Device) -> torch.device:
 def _find_dtype(device: torch.device, precision: Precision, trained_in_bfloat16: bool) -> torch.dtype:
     import torch
 
+    from MSAMLogic.model.precision import is_quick_in_bfloat16
+
     if precision != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and trained_in_bfloat16 and torch.cpu._is_avx512_bf16_supported():
+    if device.type == "cpu" and trained_in_bfloat16 and is_quick_in_bfloat16(device):
         return torch.bfloat16
     return torch.float32
 

@@ -22,7 +22,7 @@ class RunConfig(BaseModel):
         steps: most steps over all resumed runs. With it, and time enough, a run can be repeated to the bit
             on the same machine.
         batch_size: patches a step and process.
-        mixed_precision: compute in bfloat16 where that is safe.
+        mixed_precision: compute in bfloat16 where that is safe, on a device that has instructions for it.
         average: decay of the moving average of the weights, which is what is saved; 0 saves the weights
             themselves.
         seed: of weights, samples and clicks.

@@ -27,6 +27,7 @@ from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
 from MSAMLogic.model import Network
 from MSAMLogic.model.checkpoints import save_weights
+from MSAMLogic.model.precision import is_quick_in_bfloat16
 from MSAMLogic.training.configuration import RunConfig, one_line
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.process_group import ProcessGroup
@@ -256,7 +257,8 @@ class TrainingRun(ABC):
         moved = {name: value.to(self.device) for name, value in batch.items()}
         moved["index"] = torch.arange(first, first + len(moved["patch"]))
         rng = np.random.default_rng((config.seed, 1, step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
+        mixed = config.mixed_precision and is_quick_in_bfloat16(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             figures = self._loss(moved, rng)
         loss = figures["loss"]
         if not torch.isfinite(loss):
