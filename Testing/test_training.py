@@ -1057,6 +1057,25 @@ def test_a_loss_that_is_no_number_ends_the_run(tmp_path: Path) -> None:
         trainer._step(batch)
 
 
+@pytest.mark.parametrize(("asked", "has_instructions"), [(True, True), (True, False), (False, True)])
+def test_training_is_in_bfloat16_where_it_is_asked_for_and_quick(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, asked: bool, has_instructions: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_instructions)
+    trainer = Trainer(config_of(tmp_path, tmp_path, mixed_precision=asked), quiet)
+    trainer.device = torch.device("cpu")
+    trainer.network.cpu()
+    seen: list[bool] = []
+
+    def loss(batch: object, rng: object) -> dict[str, torch.Tensor]:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return {"loss": next(trainer.network.parameters()).sum()}
+
+    monkeypatch.setattr(trainer, "_loss", loss)
+    trainer._step({"patch": torch.zeros(1, 1, 32, 32, 32)})
+    assert seen == [asked and has_instructions]
+
+
 def state_of(output: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(output / "checkpoint.pt", weights_only=True)
     return state
