@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.msam import Segmentation
 from MSAMLogic.training import run as run_module
 from MSAMLogic.training import samples as samples_module
+from MSAMLogic.training import synthetic
 from MSAMLogic.training.cases import Case, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, simulate_click
 from MSAMLogic.training.loaded_case import LoadedCase
@@ -695,7 +697,8 @@ def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int)
     patch = (100 + 20 * smooth_noise(32, 6, rng) + rng.normal(0, 5, (32,) * 3)).astype(np.float32)
     shape = grown_shape(32, np.array([16.0, 16.0, 16.0]), float(rng.uniform(3, 7)), rng)
     before = patch.copy()
-    changed = insert_lesion(patch, shape, rng)
+    with mock.patch.object(synthetic, "_FADING", 0.0):
+        changed = insert_lesion(patch, shape, rng)
     assert changed.dtype == np.float32 and np.isfinite(changed).all() and np.array_equal(patch, before)
     near = ndimage.binary_dilation(shape, np.ones((3, 3, 3)), iterations=5)
     assert np.array_equal(changed[~near], patch[~near])
@@ -703,6 +706,24 @@ def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int)
     assert (
         difference[shape].mean() > 5 * difference[near & ~ndimage.binary_dilation(shape, iterations=2)].mean()
     )
+
+
+@unhurried
+@given(seeds)
+def test_a_lesion_that_fades_has_half_its_contrast_at_its_edge(seed: int) -> None:
+    rng = rng_of(seed)
+    shape = grown_shape(48, np.array([24.0, 24.0, 24.0]), float(rng.uniform(5, 11)), rng)
+    patch = (100 + rng.normal(0, 5, (48,) * 3)).astype(np.float32)
+    with mock.patch.object(synthetic, "_FADING", 1.0):
+        share = synthetic._faded(shape, rng)
+        changed = insert_lesion(patch, shape, rng)
+    assert ((share > 0.5) == shape).all() and share.min() >= 0 and share.max() <= 1
+    inside, outside = ndimage.distance_transform_edt(shape), ndimage.distance_transform_edt(~shape)
+    assert (share[inside == 1].mean() + share[outside == 1].mean()) / 2 == pytest.approx(0.5, abs=1e-3)
+    beyond = outside - 0.5 > 2 * max(0.5, 0.5 * float(inside.max()))
+    assert (share[beyond] == 0).all() and np.array_equal(changed[beyond], patch[beyond])
+    # Farther out there is less of it.
+    assert share[outside == 2].mean() < share[outside == 1].mean() < share[inside == 1].mean()
 
 
 @unhurried

@@ -19,13 +19,16 @@ from MSAMLogic.training.shapes import Patch, smooth_noise
 # Of the patch's voxels; a larger region is the background rather than a thing in it.
 _LARGEST_REGION = 0.25
 _SMALLEST_REGION = 40  # voxels
+_FADING = 0.35  # share of the inserted lesions without a sharp edge
+_FADED = (0.1, 0.5)  # of the lesion's greatest depth its edge is wide, either way
 
 
 def insert_lesion(patch: Patch, shape: Mask, rng: np.random.Generator) -> Patch:
     """Blend a lesion of the given shape into a patch.
 
     Contrast of either sign, measured in deviations of the tissue at hand; texture, the scan's own noise
-    borrowed from beside it; a soft edge for partial volume; sometimes a necrotic core or an enhancing rim.
+    borrowed from beside it; a soft edge for partial volume, or one that fades over a part of the lesion's
+    depth as that of an infiltrating tumour does; sometimes a necrotic core or an enhancing rim.
 
     Args:
         patch: scanner values.
@@ -48,9 +51,24 @@ def insert_lesion(patch: Patch, shape: Mask, rng: np.random.Generator) -> Patch:
         depth = ndimage.distance_transform_edt(shape)
         core = 1 / (1 + np.exp(-(depth / max(depth.max(), 1) - rng.uniform(0.3, 0.6)) * 12))
         lesion += core * contrast * rng.uniform(-1.2, 0.8)
-    soft = ndimage.gaussian_filter(shape.astype(np.float32), rng.uniform(0.4, 1.2))
+    soft = _faded(shape, rng) if rng.random() < _FADING else _sharp(shape, rng)
     blended: Patch = (patch * (1 - soft) + lesion * soft).astype(np.float32)
     return blended
+
+
+def _sharp(shape: Mask, rng: np.random.Generator) -> Patch:
+    """Return how much of each voxel is lesion where only the voxels blur the edge."""
+    soft: Patch = ndimage.gaussian_filter(shape.astype(np.float32), rng.uniform(0.4, 1.2))
+    return soft
+
+
+def _faded(shape: Mask, rng: np.random.Generator) -> Patch:
+    """Return how much of each voxel is lesion where it fades: half of it at the edge that a reader draws."""
+    inside, outside = ndimage.distance_transform_edt(shape), ndimage.distance_transform_edt(~shape)
+    distance = np.where(shape, inside - 0.5, 0.5 - outside)
+    width = max(0.5, rng.uniform(*_FADED) * float(inside.max()))
+    soft: Patch = np.where(distance < -2 * width, 0, 0.5 + 0.5 * np.tanh(distance / width)).astype(np.float32)
+    return soft
 
 
 def coherent_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Generator) -> Mask | None:
