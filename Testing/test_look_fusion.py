@@ -407,7 +407,15 @@ def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, scan_fol
     assert moved and all(name.startswith("look_fusion.") for name in moved)
 
 
-@pytest.mark.parametrize("name", ["look_fusion.yaml", "look_fusion_again.yaml", "look_fusion_varied.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "look_fusion.yaml",
+        "look_fusion_again.yaml",
+        "look_fusion_varied.yaml",
+        "look_fusion_varied_again.yaml",
+    ],
+)
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
     path = Path(__file__).parents[1] / "configs" / name
     assert recipe_of(path) == "look fusion"
