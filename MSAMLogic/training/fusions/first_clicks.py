@@ -29,7 +29,7 @@ _SLOPPY = 0.4  # share of the readers who click beside the middle of the lesion
 _DEEP = 0.5  # share of the greatest depth that such a click has at least
 _CUBES = 2  # of every first click
 _VARIED = (0.6, 1.7)  # how many times as large as usual the cells of a recorded cube are
-_OTHER = 0.3  # share of the cubes that lie round what another look shows than the one that suits best
+_OTHER = 0.3  # share of the cubes for which another look is believed than the one that suits best
 
 
 class FirstClicks(Dataset[list[NDArray[np.void]]]):
@@ -108,7 +108,7 @@ def record_first_click(
     for _ in range(_CUBES):
         shown = looks[rng.integers(len(looks))] if rng.random() < _OTHER else chosen
         cube = fusion_cube(shown, click.point, grid, float(np.exp(rng.uniform(*np.log(_VARIED)))))
-        known = first_looks_in(cube, image, chosen, looks, first_spacings, click.point)
+        known = first_looks_in(cube, image, shown, looks, first_spacings, click.point)
         records.append(as_record(known, mask_share(lesion, grid, cube)))
     return records
 
