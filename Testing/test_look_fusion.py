@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion, fusion_channels
 from MSAMLogic.predictor import FloatArray, TorchPredictor
 from MSAMLogic.session import InteractiveSession
+from MSAMLogic.training.fusions import first_clicks
 from MSAMLogic.training.fusions.first_clicks import FirstClicks
 from MSAMLogic.training.fusions.losses import fusion_figures
 from MSAMLogic.training.fusions.record import RECORD, as_record
@@ -350,6 +352,31 @@ def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSam
         scales.append(float(one["voxel"][0] / other["voxel"][0]))
     assert np.mean(np.array(shares) > 0.5) > 0.9  # a cell is not a voxel
     assert max(scales) > 1.2 and min(scales) < 0.8  # each in two cubes of different spacing
+
+
+def test_a_recorded_cube_lies_round_the_look_that_is_believed(
+    two_scans: PatchSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[Look] = []
+    believed: list[Look] = []
+
+    def cube(look: Look, *rest: Any) -> PatchGrid:
+        placed.append(look)
+        return fusion_cube(look, *rest)
+
+    def known(cube: PatchGrid, image: sitk.Image, chosen: Look, *rest: Any) -> FirstLooks:
+        believed.append(chosen)
+        return first_looks_in(cube, image, chosen, *rest)
+
+    monkeypatch.setattr(first_clicks, "fusion_cube", cube)
+    monkeypatch.setattr(first_clicks, "first_looks_in", known)
+    clicks = FirstClicks(FusingPredictor(keep), two_scans, 2, 30, 0.5)
+    for number in range(16):
+        clicks[number]
+    assert len(placed) == 32
+    assert all(one is other for one, other in zip(placed, believed, strict=True))
+    differ = [placed[n].grid.spacing != placed[n + 1].grid.spacing for n in range(0, 32, 2)]
+    assert 1 <= sum(differ) <= 14  # not always the look that suits best
 
 
 def test_a_turned_sample_is_the_same_lesion_seen_from_elsewhere(tmp_path: Path) -> None:
