@@ -276,17 +276,21 @@ def test_the_first_mask_is_what_the_looks_show_together(direction: tuple[float, 
     assert array(changed).sum() == mask.sum()
 
 
-@pytest.mark.parametrize(("spacing", "asked"), [(0.75, True), (1.5, True), (3.0, False)])
-def test_a_coarse_look_stands_for_itself(spacing: float, asked: bool) -> None:
+@pytest.mark.parametrize(
+    ("spacing", "certainty", "grows"),
+    [(0.75, 3.0, True), (1.5, 3.0, True), (3.0, 3.0, False), (3.0, 7.0, True)],
+)
+def test_of_a_coarse_look_its_own_answer_counts_half(spacing: float, certainty: float, grows: bool) -> None:
     image, centre = ball()
     grid = ImageGrid.of(image)
     mask = VoxelSet.of(sitk.GetArrayFromImage(image) > 50, grid.whole)
-    predictor = FusingPredictor(around_click)
-    shown = look(spacing, 16.0)
+    predictor = FusingPredictor(lambda known: np.full_like(known.image, certainty))
+    shown = look(spacing, 16.0)  # its logits are 5 in the lesion and -5 beyond
     chosen = replace(shown, grid=replace(shown.grid, centre=centre))
     fused = MaskFusion(predictor, image).fused(mask, chosen, [chosen], centre)
-    assert bool(predictor.fusions) == asked
-    assert (fused is mask) == (not asked)
+    before, after = (int(found.read(grid.whole).sum()) for found in (mask, fused))
+    assert len(predictor.fusions) == 1
+    assert (after > 3 * before) == grows and after > 0.8 * before
 
 
 def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:

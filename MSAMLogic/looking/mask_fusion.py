@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import SimpleITK as sitk
 
 from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
-from MSAMLogic.looking.looks import Look
+from MSAMLogic.looking.looks import UNKNOWN_LOGIT, Look
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.voxels import VoxelSet
 
-# A coarser look stands for itself: it was chosen for a lesion of many centimetres. The fusion has seen few
-# of them, and draws those of other patients too large.
-_COARSEST_MM = 2.5
+# A coarser look was chosen for a lesion of many centimetres. The fusion has seen few of them, and of other
+# patients it is as often wrong as the look itself is: elsewhere. So each of them counts half.
+_COARSE_MM = 2.5
+_SURE = 8.0  # no look outvotes the fusion by more than so many logits
 
 
 class MaskFusion:
@@ -31,7 +33,7 @@ class MaskFusion:
         self._grid = ImageGrid.of(image)
 
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
-        """Return what all looks show together; the mask itself of a large lesion, or where the click is lost.
+        """Return what all looks show together; the mask itself where the click would be lost.
 
         Args:
             mask: what the chosen look shows.
@@ -39,11 +41,13 @@ class MaskFusion:
             looks: all first looks.
             point: LPS millimetres of the click, for the lesion.
         """
-        if chosen.grid.spacing > _COARSEST_MM:
-            return mask
         cube = fusion_cube(chosen, point, self._grid)
         spacings = self._predictor.capabilities.fused_looks
         known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
+        logits = self._predictor.fuse(known)
+        if chosen.grid.spacing > _COARSE_MM:
+            alone = np.where(np.isnan(known.chosen), UNKNOWN_LOGIT, known.chosen).clip(-_SURE, _SURE)
+            logits = np.asarray((logits + alone) / 2, np.float32)
         before = mask_share(mask, self._grid, cube)
-        fused = redrawn_mask(mask, self._grid, cube, before, self._predictor.fuse(known))
+        fused = redrawn_mask(mask, self._grid, cube, before, logits)
         return fused if self._grid.nearest(point) in fused else mask
