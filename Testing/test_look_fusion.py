@@ -277,20 +277,29 @@ def test_the_first_mask_is_what_the_looks_show_together(direction: tuple[float, 
 
 
 @pytest.mark.parametrize(
-    ("spacing", "certainty", "grows"),
-    [(0.75, 3.0, True), (1.5, 3.0, True), (3.0, 3.0, False), (3.0, 7.0, True)],
+    ("spacing", "radius", "certainty", "share"),
+    [
+        (1.5, 14.0, 9.0, 1.0),  # the fusion draws all of a fine look's lesion, whatever the look says
+        (1.5, 3.0, 9.0, 0.01),
+        (3.0, 13.0, 9.0, 1.0),  # it agrees with a coarse look, which stands for itself
+        (3.0, 3.0, 9.0, 0.01),  # it finds next to nothing of it: both count, and the surer one wins
+        (3.0, 3.0, 2.0, 1.0),
+    ],
 )
-def test_of_a_coarse_look_its_own_answer_counts_half(spacing: float, certainty: float, grows: bool) -> None:
-    image, centre = ball()
+def test_a_coarse_look_stands_for_itself_unless_the_fusion_finds_next_to_nothing_of_it(
+    spacing: float, radius: float, certainty: float, share: float
+) -> None:
+    centre = middle(balls(size=(96, 96, 96)))
+    image = balls(size=(96, 96, 96), centres=[centre], radius=24.0)
     grid = ImageGrid.of(image)
     mask = VoxelSet.of(sitk.GetArrayFromImage(image) > 50, grid.whole)
-    predictor = FusingPredictor(lambda known: np.full_like(known.image, certainty))
-    shown = look(spacing, 16.0)  # its logits are 5 in the lesion and -5 beyond
+    predictor = FusingPredictor(lambda known: np.where(around_click(known, radius) > 0, 5.0, -certainty))
+    shown = look(spacing, 48.0, 48)  # its logits are 5 in the lesion and -5 beyond
     chosen = replace(shown, grid=replace(shown.grid, centre=centre))
     fused = MaskFusion(predictor, image).fused(mask, chosen, [chosen], centre)
     before, after = (int(found.read(grid.whole).sum()) for found in (mask, fused))
-    assert len(predictor.fusions) == 1
-    assert (after > 3 * before) == grows and after > 0.8 * before
+    assert after / before == pytest.approx(share, abs=0.01 if share < 0.5 else 0.2)
+    assert (fused is mask) == (spacing == 3.0 and radius == 13.0)
 
 
 def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:
