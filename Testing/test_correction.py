@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from boxes import GRID, box, centre_of, voxels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,23 +17,7 @@ from MSAMLogic.correcting.correction import (
     obeying_earlier_clicks,
     varied_cube,
 )
-from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid, Region
-from MSAMLogic.voxels import VoxelSet
-
-GRID = ImageGrid((40, 44, 36), (5.0, -7.0, 3.0), (1.0, 1.5, 2.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-
-
-def box(grid: ImageGrid, start: tuple[int, int, int], stop: tuple[int, int, int]) -> VoxelSet:
-    region = Region(start, stop)
-    return VoxelSet.of(np.ones(tuple(reversed(region.size)), bool), region)
-
-
-def voxels(mask: VoxelSet, grid: ImageGrid) -> np.ndarray:
-    return mask.read(grid.whole)
-
-
-def centre_of(grid: ImageGrid, index: tuple[int, int, int]) -> tuple[float, float, float]:
-    return grid.point(np.array(index))
+from MSAMLogic.geometry import RAS_AXES, ImageGrid, PatchGrid
 
 
 def test_depth_is_the_distance_to_the_nearest_voxel_that_agrees_in_millimetres() -> None:

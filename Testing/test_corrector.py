@@ -418,6 +418,20 @@ def written_config(tmp_path: Path, scan_folder: Path, **changes: object) -> Path
     return path
 
 
+def test_a_run_records_sessions_on_varied_scans_where_it_is_asked_to(
+    tmp_path: Path, scan_folder: Path, two_scans: PatchSamples
+) -> None:
+    def records(varied: float) -> list[bytes]:
+        path = written_config(tmp_path, scan_folder, drawn=1.0, varied=varied)
+        run = CorrectorRun(CorrectorConfig.read(path), log=lambda line: None)
+        recorder = run._recorder(ThresholdPredictor(), two_scans)
+        return [record.tobytes() for number in range(4) for record in recorder[number]]
+
+    plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, 1.0, 0.0)
+    expected = [record.tobytes() for number in range(4) for record in plain[number]]
+    assert records(0.0) == expected and records(1.0) != expected and expected
+
+
 def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, scan_folder: Path) -> None:
     config = written_config(tmp_path, scan_folder)
     assert recipe_of(config) == "corrector"

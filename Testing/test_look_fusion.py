@@ -351,6 +351,28 @@ def test_a_first_click_is_the_same_whenever_it_is_recorded(two_scans: PatchSampl
     assert one[5][0].tobytes() != one[1][0].tobytes()
 
 
+def test_a_run_records_first_clicks_on_varied_scans_where_it_is_asked_to(
+    tmp_path: Path, two_scans: PatchSamples
+) -> None:
+    network = build_model("", FUSING)
+    save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
+
+    def record(varied: float) -> np.void:
+        config = FusionConfig(
+            recipe="look fusion",
+            data=tmp_path,
+            output=tmp_path,
+            start=str(tmp_path / "start.safetensors"),
+            drawn=1.0,
+            varied=varied,
+        )
+        recorder = FusionRun(config, log=lambda line: None)._recorder(FusingPredictor(keep), two_scans)
+        return recorder[5][0]
+
+    plain = FirstClicks(FusingPredictor(keep), two_scans, 0, 3000, 1.0)[5][0]
+    assert record(0.0).tobytes() == plain.tobytes() != record(1.0).tobytes()
+
+
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
 def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSamples, drawn: float) -> None:
     clicks = FirstClicks(FusingPredictor(keep), two_scans, 1, 30, drawn)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from boxes import GRID, box, centre_of, voxels
 from images import oblique
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Region
@@ -11,20 +12,6 @@ from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.voxels import EMPTY, VoxelSet
 
 N = 32
-GRID = ImageGrid((40, 44, 36), (5.0, -7.0, 3.0), (1.0, 1.5, 2.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
-
-
-def box(grid: ImageGrid, start: tuple[int, int, int], stop: tuple[int, int, int]) -> VoxelSet:
-    region = Region(start, stop)
-    return VoxelSet.of(np.ones(tuple(reversed(region.size)), bool), region)
-
-
-def voxels(mask: VoxelSet, grid: ImageGrid) -> np.ndarray:
-    return mask.read(grid.whole)
-
-
-def centre_of(grid: ImageGrid, index: tuple[int, int, int]) -> tuple[float, float, float]:
-    return grid.point(np.array(index))
 
 
 def redrawn(mask: VoxelSet, grid: ImageGrid, cube: PatchGrid, logits: np.ndarray) -> VoxelSet:

@@ -16,7 +16,6 @@ from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.training.scan_variation import varied_scan
 
 Modality = Literal["CT", "MR"]
-CENTRE = (42.0, 12.0, 62.0)
 
 
 def scan(direction: tuple[float, ...] = AXIAL, spacing: float = 1.0) -> tuple[sitk.Image, np.ndarray]:

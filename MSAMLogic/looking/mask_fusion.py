@@ -48,7 +48,7 @@ class MaskFusion:
         known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
         logits = self._predictor.fuse(known)
         if chosen.grid.spacing > _COARSE_MM:
-            alone = np.where(np.isnan(known.chosen), UNKNOWN_LOGIT, known.chosen).clip(-_SURE, _SURE)
+            alone = np.nan_to_num(known.chosen, nan=UNKNOWN_LOGIT).clip(-_SURE, _SURE)
             if _agreement(logits > 0, alone > 0) >= _AGREED:
                 return mask
             logits = np.asarray((logits + alone) / 2, np.float32)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_part
 from MSAMLogic.training.samples import PatchSamples
-from MSAMLogic.training.scan_variation import varied_scan
+from MSAMLogic.training.scan_variation import means_of_slices, varied_scan
 
 Mask = NDArray[np.bool_]
 
@@ -44,9 +44,7 @@ def made_up_scan(
     spacing = float(np.exp(rng.uniform(*np.log(_MADE_SPACING))))
     step = int(rng.choice(_MADE_STEPS))
     patch, target = sample["patch"][0].numpy(), sample["target"][0].numpy().astype(np.float32)
-    if step > 1:  # a slice shows what lies within it
-        n = patch.shape[0] // step * step
-        patch, target = (v[:n].reshape(-1, step, *v.shape[1:]).mean(axis=1) for v in (patch, target))
+    patch, target = means_of_slices(patch, step), means_of_slices(target, step)
     image = sitk.GetImageFromArray((_CONTRAST * patch).astype(np.float32))
     image.SetSpacing((spacing, spacing, spacing * step))
     truth = target >= 0.5

@@ -47,17 +47,22 @@ def varied_scan(
         values, truth = values[:, :, ::-1], truth[:, :, ::-1]
     if rng.random() < 0.3:
         direction = direction[:, rng.permutation(3)]
-    # A slice shows what lies within it.
     step = int(rng.choice((1, 1, 2, 3)))
     if step * spacing[2] <= _THICKEST_MM and len(values) >= 6 * step:
-        thicker = _means_of_slices(truth.astype(np.float32), step) >= 0.5
+        thicker = means_of_slices(truth.astype(np.float32), step) >= 0.5
         if thicker.any():
-            values, truth = _means_of_slices(values, step), thicker
+            values, truth = means_of_slices(values, step), thicker
             spacing[2] *= step
     varied = sitk.GetImageFromArray(np.ascontiguousarray(_other_scanner(values, modality, rng)))
     varied.SetSpacing([float(v) for v in spacing])
     varied.SetDirection([float(v) for v in direction.ravel()])
     return varied, np.ascontiguousarray(truth)
+
+
+def means_of_slices(values: Voxels, step: int) -> Voxels:
+    """Return a volume (k, j, i) with slices ``step`` times as thick: a slice shows what lies within it."""
+    whole = len(values) // step * step
+    return np.asarray(values[:whole].reshape(-1, step, *values.shape[1:]).mean(axis=1), np.float32)
 
 
 def _stretch(image: sitk.Image, rng: np.random.Generator) -> float:
@@ -67,12 +72,6 @@ def _stretch(image: sitk.Image, rng: np.random.Generator) -> float:
     finest = min(image.GetSpacing())
     low, high = (limit / finest for limit in _VOXELS_MM)
     return float(np.clip(np.exp(rng.uniform(*np.log(_STRETCHED))), low, max(low, high)))
-
-
-def _means_of_slices(values: Voxels, step: int) -> Voxels:
-    """Return means (k // step, j, i) of ``step`` neighbouring slices."""
-    whole = len(values) // step * step
-    return np.asarray(values[:whole].reshape(-1, step, *values.shape[1:]).mean(axis=1), np.float32)
 
 
 def _other_scanner(values: Voxels, modality: Modality, rng: np.random.Generator) -> Voxels:
