@@ -70,6 +70,9 @@ def test_scans_are_stretched_turned_and_seen_through_thicker_slices() -> None:
     sides = [min(varied.GetSpacing()) for varied, _ in seen]
     assert min(sides) < 0.7 and max(sides) > 1.4 and 5 < sides.count(1.0) < 25
     assert {len(lesion) for _, lesion in seen} == {48, 24, 16}
+    for varied, lesion in seen:  # fewer slices are as much thicker
+        across, _, along = varied.GetSpacing()
+        assert along / across == pytest.approx(48 / len(lesion))
     assert len({varied.GetDirection() for varied, _ in seen}) > 3
     mirrored = [float(np.argwhere(lesion)[:, 2].mean()) > 20 for _, lesion in seen]
     assert 8 < sum(mirrored) < 32
