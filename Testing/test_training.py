@@ -879,7 +879,8 @@ def test_weights_of_a_smaller_network_start_a_larger_one(folder: Path, tmp_path:
     network = Trainer(config).network
     assert network.config == CONFIGURATIONS["msam-compact"]
     for name, value in small.state_dict().items():
-        assert torch.allclose(network.state_dict()[name], value, atol=1e-3)
+        kept = value.half().to(value.dtype) if value.is_floating_point() else value  # files hold float16
+        assert torch.equal(network.state_dict()[name].cpu(), kept), name
     with pytest.raises(TrainingError, match="parts that msam-vit-b has not"):
         Trainer(config.model_copy(update={"architecture": "msam-vit-b"}))
 
