@@ -423,8 +423,7 @@ def test_a_run_records_sessions_on_varied_scans_where_it_is_asked_to(
 ) -> None:
     def records(varied: float) -> list[bytes]:
         path = written_config(tmp_path, scan_folder, drawn=1.0, varied=varied)
-        run = CorrectorRun(CorrectorConfig.read(path), log=lambda line: None)
-        recorder = run._recorder(ThresholdPredictor(), two_scans)
+        recorder = CorrectorRun._recorder(CorrectorConfig.read(path), ThresholdPredictor(), two_scans)
         return [record.tobytes() for number in range(4) for record in recorder[number]]
 
     plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, 1.0, 0.0)

@@ -366,7 +366,7 @@ def test_a_run_records_first_clicks_on_varied_scans_where_it_is_asked_to(
             drawn=1.0,
             varied=varied,
         )
-        recorder = FusionRun(config, log=lambda line: None)._recorder(FusingPredictor(keep), two_scans)
+        recorder = FusionRun._recorder(config, FusingPredictor(keep), two_scans)
         return recorder[5][0]
 
     plain = FirstClicks(FusingPredictor(keep), two_scans, 0, 3000, 1.0)[5][0]

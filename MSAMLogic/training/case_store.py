@@ -61,9 +61,12 @@ def store_arrays(
         np.save(partial / "values.npy", values)
         np.save(partial / "labels.npy", labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
         (partial / "grid.json").write_text(json.dumps(asdict(grid)), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one; what others have mapped stays theirs
-        if not folder.exists():
-            shutil.move(partial, folder)
+        try:
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one; what others have mapped stays theirs
+            partial.rename(folder)
+        except OSError:
+            if load_arrays(folder) is None:  # or else another process has just stored the same
+                raise
 
 
 def load_arrays(folder: Path) -> tuple[ImageGrid, NDArray[np.int16], NDArray[np.integer]] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -9,6 +11,7 @@ from scipy import ndimage
 from MSAMLogic.largest_error import largest_part
 
 Mask = NDArray[np.bool_]
+Habit = Literal["anywhere", "slip", "careful"]
 
 _ANYWHERE = 0.2  # share of clicks on any wrong voxel
 _SLIP = 0.03  # share of clicks that miss by a few voxels
@@ -68,15 +71,27 @@ def simulate_click(
     error = target if answer is None else target ^ answer
     if not error.any():
         return None
-    habit = rng.random()
-    if habit < _ANYWHERE:
+    habit = habit_of(rng)
+    if habit == "anywhere":
         return random_click(target, answer, rng)
     component = largest_part(error)
     voxel = deepest_voxel(component)
     label = int(target[tuple(voxel)])
-    slips = habit > 1 - _SLIP
-    moved = voxel + np.rint(rng.normal(0, 2.0 if slips else 0.8, 3)).astype(int)
-    moved = np.clip(moved, 0, np.array(target.shape) - 1)
-    if slips or component[tuple(moved)]:
+    moved = slipped(voxel, habit == "slip", target.shape, rng)
+    if habit == "slip" or component[tuple(moved)]:
         voxel = moved
     return voxel, label
+
+
+def habit_of(rng: np.random.Generator) -> Habit:
+    """Return how the next click is made: on any wrong voxel, missing by a few voxels, or as it should be."""
+    habit = rng.random()
+    return "anywhere" if habit < _ANYWHERE else "slip" if habit > 1 - _SLIP else "careful"
+
+
+def slipped(
+    voxel: NDArray[np.intp], slips: bool, shape: tuple[int, ...], rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """Return a voxel near the one that is meant, on a patch of that shape."""
+    moved = voxel + np.rint(rng.normal(0, 2.0 if slips else 0.8, 3)).astype(int)
+    return np.asarray(np.clip(moved, 0, np.array(shape) - 1), np.intp)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -26,6 +27,8 @@ from MSAMLogic.training.records import write_records
 from MSAMLogic.training.run import ENDLESS, Batch, TrainingRun
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.start import start_from
+
+Recorder = Dataset[list[NDArray[np.void]]]
 
 
 class RecordedConfig(RunConfig):
@@ -121,8 +124,9 @@ class RecordedRun(TrainingRun):
     def _sizes(self, config: ModelConfig) -> ModelConfig:
         """Return the sizes of the same network with the part that learns, and all that it sees today."""
 
+    @classmethod
     @abstractmethod
-    def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
+    def _recorder(cls, config: Any, predictor: Predictor, samples: PatchSamples) -> Recorder:
         """Return what makes a recording by its number: the list of its records."""
 
     @abstractmethod
@@ -170,25 +174,16 @@ class RecordedRun(TrainingRun):
         mine = range(self.group.rank, self.count, self.group.size)
         missing = [number for number in mine if not files[number].exists()]
         if missing:
-            training, _ = split_by_patient(read_cases(config.data))
-            store = config.store or config.output / "cases"
-            samples = PatchSamples(
-                [LoadedCase(case, store=store) for case in training],
-                config.source_weights,
-                self.made_up_size or self.network.config.patch_size,
-                config.patch_spacings,
-                config.seed,
-                ENDLESS,
-                config.mix,
-            )
-            predictor = TorchPredictor(self.network, "cuda" if self.device.type == "cuda" else "cpu")
-            # A process that was forked cannot use the GPU of its parent.
-            workers = 0 if self.device.type == "cuda" else config.workers
+            recording = _Recording(type(self), config, copy.deepcopy(self.network).cpu(), self.device.type)
+            # A process that was forked cannot use the GPU of its parent, one that starts afresh can.
+            starts_afresh = self.device.type == "cuda"
+            if not starts_afresh:
+                recording.prepare()
             loader = DataLoader(
-                Subset(self._recorder(predictor, samples), missing),
+                Subset(recording, missing),
                 batch_size=None,
-                num_workers=workers,
-                multiprocessing_context="fork" if workers else None,
+                num_workers=config.workers,
+                multiprocessing_context=("spawn" if starts_afresh else "fork") if config.workers else None,
                 collate_fn=_as_is,
             )
             self.log(f"recording {len(missing)} {self.unit}s")
@@ -196,6 +191,45 @@ class RecordedRun(TrainingRun):
                 write_records(files[number], records, self.kind)
         self.group.wait()
         return files
+
+
+class _Recording(Recorder):
+    """What records by number, prepared where it is used: each process opens scans and network for itself.
+
+    Args:
+        recipe: whose recordings are wanted.
+        config: of the run.
+        network: on the CPU.
+        device: what records.
+    """
+
+    def __init__(self, recipe: type[RecordedRun], config: RecordedConfig, network: MSAM, device: str) -> None:
+        self._recipe, self._config = recipe, config
+        self._network, self._device = network, device
+        self._recorder: Recorder | None = None
+
+    def prepare(self) -> Recorder:
+        """Open what is needed, once."""
+        if self._recorder is None:
+            config = self._config
+            training, _ = split_by_patient(read_cases(config.data))
+            store = config.store or config.output / "cases"
+            samples = PatchSamples(
+                [LoadedCase(case, store=store) for case in training],
+                config.source_weights,
+                self._recipe.made_up_size or self._network.config.patch_size,
+                config.patch_spacings,
+                config.seed,
+                ENDLESS,
+                config.mix,
+            )
+            predictor = TorchPredictor(self._network, "cuda" if self._device == "cuda" else "cpu")
+            self._recorder = self._recipe._recorder(config, predictor, samples)
+        return self._recorder
+
+    def __getitem__(self, number: int) -> list[NDArray[np.void]]:
+        """Return the records of a recording."""
+        return self.prepare()[number]
 
 
 def recipe_of(path: Path) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,7 +19,7 @@ from MSAMLogic.training.corrections.losses import correction_figures
 from MSAMLogic.training.corrections.record import MOST_CLICKS, RECORD
 from MSAMLogic.training.corrections.samples import CorrectionSamples
 from MSAMLogic.training.corrections.sessions import RecordedSessions
-from MSAMLogic.training.recorded_run import RecordedConfig, RecordedRun
+from MSAMLogic.training.recorded_run import RecordedConfig, RecordedRun, Recorder
 from MSAMLogic.training.run import ENDLESS, Batch
 from MSAMLogic.training.samples import PatchSamples
 
@@ -64,8 +63,8 @@ class CorrectorRun(RecordedRun):
     def _sizes(self, config: ModelConfig) -> ModelConfig:
         return replace(config, corrector_width=config.corrector_width or _WIDTH, corrector_channels=_CHANNELS)
 
-    def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
-        config = self.config
+    @classmethod
+    def _recorder(cls, config: CorrectorConfig, predictor: Predictor, samples: PatchSamples) -> Recorder:
         return RecordedSessions(
             predictor,
             samples,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,7 +19,7 @@ from MSAMLogic.training.fusions.first_clicks import FirstClicks
 from MSAMLogic.training.fusions.losses import fusion_figures
 from MSAMLogic.training.fusions.record import RECORD
 from MSAMLogic.training.fusions.samples import FusionSamples
-from MSAMLogic.training.recorded_run import RecordedConfig, RecordedRun
+from MSAMLogic.training.recorded_run import RecordedConfig, RecordedRun, Recorder
 from MSAMLogic.training.run import ENDLESS, Batch
 from MSAMLogic.training.samples import PatchSamples
 
@@ -61,8 +60,8 @@ class FusionRun(RecordedRun):
     def _sizes(self, config: ModelConfig) -> ModelConfig:
         return replace(config, fusion_width=config.fusion_width or _WIDTH)
 
-    def _recorder(self, predictor: Predictor, samples: PatchSamples) -> Dataset[list[NDArray[np.void]]]:
-        config = self.config
+    @classmethod
+    def _recorder(cls, config: FusionConfig, predictor: Predictor, samples: PatchSamples) -> Recorder:
         return FirstClicks(predictor, samples, config.seed, config.first_clicks, config.drawn, config.varied)
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:

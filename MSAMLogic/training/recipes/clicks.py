@@ -7,23 +7,24 @@ The encoder runs once a patch and every click adds an answer and a loss, as M-SA
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor, nn
 
 from MSAMLogic.model import MSAM
 from MSAMLogic.model.detail_branch import click_maps
 from MSAMLogic.model.msam import Segmentation
+from MSAMLogic.training.batch_clicks import simulate_clicks
 from MSAMLogic.training.clicks import Mask, random_click, simulate_click
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 
 Voxel = NDArray[Any]
-# Which click follows on an answer: (number in the batch, lesion, answer or None) to voxel and label, or None.
-ClickRule = Callable[[int, Mask, Mask | None], tuple[Voxel, int] | None]
+# Which clicks follow on answers: lesions and answers, (B, n, n, n) bool, to voxel and label of each, or None.
+ClickRule = Callable[[Tensor, Tensor], Sequence[tuple[Voxel, int] | None]]
 
 
 class Turn(NamedTuple):
@@ -69,16 +70,19 @@ def turns(
         One turn for each click.
     """
     config = network.config
-    truth = target.cpu().numpy()[:, 0] > 0
-    answers: list[Mask | None] = list(given) if given is not None else [None] * len(truth)
-    prompts = [_prompt(mask, config.mask_size) for mask in answers]
+    truth = target[:, 0] > 0
+    starts: Sequence[Mask | None] = given if given is not None else [None] * len(truth)
+    prompts = [_prompt(mask, config.mask_size) for mask in starts]
     mask_logits = torch.stack(prompts).unsqueeze(1).to(patch.device)
-    clicks: list[list[tuple[Voxel, int]]] = [[] for _ in truth]
+    masks = torch.zeros_like(truth)
+    for index, mask in enumerate(starts):
+        if mask is not None:
+            masks[index] = torch.from_numpy(mask).to(patch.device)
+    clicks: list[list[tuple[Voxel, int]]] = [[] for _ in starts]
     features = network.look(patch)
     for is_graded in graded:
-        for index, region in enumerate(truth):
-            click = rule(index, region, answers[index])
-            clicks[index].append(click if click is not None else (np.zeros(3), -1))
+        for made, click in zip(clicks, rule(truth, masks), strict=True):
+            made.append(click if click is not None else (np.zeros(3), -1))
         chosen = clicks if config.all_clicks else [entry[-1:] for entry in clicks]
         coords = torch.tensor(np.array([[c for c, _ in entry] for entry in chosen]), dtype=torch.float32)
         labels = torch.tensor([[label for _, label in entry] for entry in chosen])
@@ -87,7 +91,20 @@ def turns(
             answer = network.segment(features, coords, labels, mask_logits)
         yield Turn(answer, coords, labels, true_iou(answer.logits, target))
         mask_logits = answer.mask_logits.detach().float()
-        answers = list((answer.logits.detach() > 0).cpu().numpy()[:, 0])
+        masks = answer.logits.detach()[:, 0] > 0
+
+
+def one_by_one(
+    click: Callable[[Mask, Mask | None, np.random.Generator], tuple[Voxel, int] | None],
+    readers: Sequence[np.random.Generator],
+) -> ClickRule:
+    """Return the rule that each reader clicks on a patch of his own, on the processor."""
+
+    def rule(truth: Tensor, masks: Tensor) -> list[tuple[Voxel, int] | None]:
+        pairs = zip(truth.cpu().numpy(), masks.cpu().numpy(), readers, strict=True)
+        return [click(lesion, mask, reader) for lesion, mask, reader in pairs]
+
+    return rule
 
 
 def msam_loss(
@@ -114,7 +131,7 @@ def msam_loss(
             network,
             batch["patch"],
             batch["target"],
-            lambda index, lesion, answer: random_click(lesion, answer, readers[index]),
+            one_by_one(random_click, readers),
             [True] * clicks,
         )
     ]
@@ -164,14 +181,13 @@ def click_losses(
     graded = [turn in preferred[: most_graded or count] for turn in range(count)]
     losses: list[Tensor] = []
     dices: list[float] = []
-    made = turns(
-        network,
-        patch,
-        target,
-        lambda index, lesion, answer: simulate_click(lesion, answer, chance[index]),
-        graded,
-        given,
+    # One processor would keep a GPU waiting for its clicks.
+    rule = (
+        partial(simulate_clicks, readers=chance)
+        if patch.device.type == "cuda"
+        else one_by_one(simulate_click, chance)
     )
+    made = turns(network, patch, target, rule, graded, given)
     for turn, is_graded in zip(made, graded, strict=True):
         dices.append(turn.dice)
         if is_graded:
@@ -201,7 +217,7 @@ def _starting_masks(truth: NDArray[Any], readers: Sequence[np.random.Generator])
     for region, rng in zip(truth, readers, strict=True):
         given: Mask | None = None
         if rng.random() < 0.15:
-            given = ndimage.shift(region.astype(np.uint8), rng.integers(-4, 5, 3), order=0) > 0
+            given = _shifted(region, rng.integers(-4, 5, 3))
             if rng.random() < 0.5:
                 axis, size = int(rng.integers(3)), region.shape[0]
                 cut = np.arange(size) < rng.integers(size // 4, 3 * size // 4)
@@ -210,6 +226,19 @@ def _starting_masks(truth: NDArray[Any], readers: Sequence[np.random.Generator])
                 given = None
         masks.append(given)
     return masks
+
+
+def _shifted(region: Mask, offset: NDArray[np.integer]) -> Mask:
+    """Return a mask moved by so many voxels along each axis; what comes in from outside is empty."""
+    out = np.zeros_like(region)
+    here = tuple(
+        slice(max(0, -int(o)), n - max(0, int(o))) for o, n in zip(offset, region.shape, strict=True)
+    )
+    there = tuple(
+        slice(max(0, int(o)), n - max(0, -int(o))) for o, n in zip(offset, region.shape, strict=True)
+    )
+    out[there] = region[here]
+    return out
 
 
 def _prompt(mask: Mask | None, mask_size: int) -> Tensor:
