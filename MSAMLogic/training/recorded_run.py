@@ -24,7 +24,7 @@ from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.configuration import RunConfig, read_yaml, validated
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.records import write_records
-from MSAMLogic.training.run import ENDLESS, Batch, TrainingRun
+from MSAMLogic.training.run import ENDLESS, Batch, TrainingRun, one_thread
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.start import start_from
 
@@ -185,6 +185,7 @@ class RecordedRun(TrainingRun):
                 num_workers=config.workers,
                 multiprocessing_context=("spawn" if starts_afresh else "fork") if config.workers else None,
                 collate_fn=_as_is,
+                worker_init_fn=one_thread,
             )
             self.log(f"recording {len(missing)} {self.unit}s")
             for number, records in zip(tqdm(missing, unit=self.unit, disable=None), loader, strict=True):

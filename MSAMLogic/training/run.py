@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -68,6 +69,14 @@ class _FromStep(Sampler[int]):
 
     def __len__(self) -> int:
         return ENDLESS
+
+
+def one_thread(worker: int) -> None:
+    """Let a process that prepares samples keep to one core, as torch does by itself.
+
+    Several processes with as many threads each as there are cores get in each other's way.
+    """
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
 
 
 def first_sample(step: int, batch_size: int, group: ProcessGroup) -> int:
@@ -167,6 +176,7 @@ class TrainingRun(ABC):
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
             multiprocessing_context="fork" if config.workers else None,
+            worker_init_fn=one_thread,
         )
         self.network.train()
         log = TrainingLog(config.output, self.progress.step) if self.group.is_first else None
@@ -277,12 +287,15 @@ class TrainingRun(ABC):
     def _follow(self) -> None:
         """Let the average follow the weights."""
         decay = min(self.config.average, (1 + self.progress.step) / (10 + self.progress.step))
+        state = self.network.state_dict()
+        moving = [name for name, value in state.items() if value.is_floating_point()]
         with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - decay)
-                else:
-                    self.average[name].copy_(value)
+            # All at once: to a GPU each of hundreds of small steps takes as long as a large one.
+            torch._foreach_lerp_(
+                [self.average[name] for name in moving], [state[name] for name in moving], 1 - decay
+            )
+            for name in state.keys() - set(moving):
+                self.average[name].copy_(state[name])
 
     def _write_log(self, log: TrainingLog) -> None:
         row: dict[str, float] = {
