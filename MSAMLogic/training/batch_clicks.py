@@ -92,10 +92,13 @@ def largest_parts(error: Tensor) -> Tensor:
 def deepest_voxels(part: Tensor) -> list[NDArray[np.intp]]:
     """Return for each mask (B, n, n, n) the voxel farthest from its edge; the patch's edge counts."""
     shape, n = part.shape, part.shape[-1]
+    # Half precision counts to 2048, and a GPU waits for memory here.
+    halved = part.is_cuda and ((n + 2) // 2) ** 2 <= 2048
     positions = torch.arange(n + 2, device=part.device, dtype=torch.float32)
-    apart = (positions[:, None] - positions[None, :]) ** 2
+    kind = torch.float16 if halved else torch.float32
+    apart = ((positions[:, None] - positions[None, :]) ** 2).to(kind)
     # Squared distances, one axis after another (Saito and Toriwaki 1994); the patch's edge bounds them.
-    depth = torch.nn.functional.pad(part.float(), (1,) * 6) * float(n + 2) ** 2
+    depth = torch.nn.functional.pad(part.to(kind), (1,) * 6) * float(n + 2) ** 2
     for axis in (1, 2, 3):
         few = torch.split(depth.movedim(axis, -1), _AT_ONCE)
         depth = torch.cat([(images.unsqueeze(-2) + apart).amin(dim=-1) for images in few]).movedim(-1, axis)

@@ -12,7 +12,7 @@ import math
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from MSAMLogic.files import atomic_path
 from MSAMLogic.model import Network
 from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.precision import is_quick_in_bfloat16
+from MSAMLogic.training.again import with_earlier
 from MSAMLogic.training.configuration import RunConfig, one_line
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.process_group import ProcessGroup
@@ -134,6 +135,11 @@ class TrainingRun(ABC):
         """Steps after which the run ends; None when only time ends it."""
         return self.config.steps
 
+    @property
+    def shown_again(self) -> int:
+        """How many steps later each batch is shown once more; 0 is never."""
+        return 0
+
     @abstractmethod
     def _first_network(self) -> Network:
         """Return the network that the run starts from."""
@@ -169,22 +175,29 @@ class TrainingRun(ABC):
         if self._is_done():
             self.group.stop()
             return
-        loader = DataLoader(
+        first = max(0, self.progress.step - self.shown_again)
+        loader: DataLoader[Batch] = DataLoader(
             self._samples(),
             batch_size=config.batch_size,
-            sampler=_FromStep(self.progress.step, config.batch_size, self.group),
+            sampler=_FromStep(first, config.batch_size, self.group),
             num_workers=config.workers,
             prefetch_factor=4 if config.workers else None,
             multiprocessing_context="fork" if config.workers else None,
             worker_init_fn=one_thread,
+            pin_memory=self.device.type == "cuda",
         )
+        batches: Iterable[Batch] = loader
+        if self.shown_again:
+            batches = with_earlier(
+                loader, first, self.progress.step, self.shown_again, config.seed, self.device
+            )
         self.network.train()
         log = TrainingLog(config.output, self.progress.step) if self.group.is_first else None
         shown = self.group.is_first and sys.stderr.isatty()
         with tqdm(
             total=self.total_steps, initial=self.progress.step, unit="step", disable=not shown, leave=False
         ) as bar:
-            self._train(loader, log, bar)
+            self._train(batches, log, bar)
         if log is not None:
             log.close()
         self.group.stop()
@@ -202,9 +215,9 @@ class TrainingRun(ABC):
             torch.save(state, partial)
         save_weights(self.weights, self.network.config, self.average)
 
-    def _train(self, loader: DataLoader[Batch], log: TrainingLog | None, bar: Any) -> None:
+    def _train(self, batches: Iterable[Batch], log: TrainingLog | None, bar: Any) -> None:
         saved = last = time.monotonic()
-        for batch in loader:
+        for batch in batches:
             self.window.append(self._step(batch))
             now = time.monotonic()
             self.progress.seconds = self.group.of_first(self.progress.seconds + now - last)
@@ -264,7 +277,7 @@ class TrainingRun(ABC):
         self._set_learning_rate()
         config, step = self.config, self.progress.step
         first = first_sample(step, config.batch_size, self.group)
-        moved = {name: value.to(self.device) for name, value in batch.items()}
+        moved = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         moved["index"] = torch.arange(first, first + len(moved["patch"]))
         rng = np.random.default_rng((config.seed, 1, step))
         mixed = config.mixed_precision and is_quick_in_bfloat16(self.device)

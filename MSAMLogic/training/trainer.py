@@ -40,6 +40,8 @@ class TrainingConfig(RunConfig):
         graded_clicks: most clicks a patch that are learnt from; the others only lead there, at a third of
             the time.
         first_clicks: share of the steps that end after the first click: few clicks a patch mean more patches.
+        again: how many steps later each batch is shown once more, turned and clicked anew; 0 is never. For a
+            GPU that learns faster than the processor makes samples.
         lora_rank: for fine-tuning as M-SAM adapts SAM-Med3D (section 2): the encoder stays as it is but for
             a low-rank update of this rank, and a network without a mask-enhanced adapter gets one. Only
             from ``start``; 0 trains everything.
@@ -61,6 +63,7 @@ class TrainingConfig(RunConfig):
     clicks: int = Field(default=4, ge=1)
     graded_clicks: int = Field(default=4, ge=1)
     first_clicks: float = Field(default=0.0, ge=0, le=1)
+    again: int = Field(default=0, ge=0)
     lora_rank: int = Field(default=0, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
@@ -112,6 +115,11 @@ class Trainer(TrainingRun):
 
     config: TrainingConfig
     gradient_clip = 1.0
+
+    @property
+    def shown_again(self) -> int:
+        """See :attr:`TrainingConfig.again`."""
+        return self.config.again
 
     def _first_network(self) -> MSAM:
         return _first_network(self.config)
