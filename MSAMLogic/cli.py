@@ -391,11 +391,14 @@ def pack(
     data: Annotated[Path, typer.Argument(help="A folder with a cases.tsv.")],
     packed: Annotated[Path, typer.Argument(help="The folder to write.")],
     megabytes: Annotated[float, typer.Option(help="The most that it may take.", min=0.01)] = 60.0,
+    training_only: Annotated[
+        bool, typer.Option("--training-only", help="Without the scans of the patients kept aside.")
+    ] = False,
 ) -> None:
     """Write a data set small enough to be carried to another machine; large scans lose resolution."""
     from MSAMLogic.training.packing import pack as write
 
-    result = write(data, packed, megabytes, log=typer.echo)
+    result = write(data, packed, megabytes, typer.echo, training_only)
     typer.echo(f"{packed}: {result.cases} cases, {result.size / 1e6:.1f} MB")
 
 

@@ -23,12 +23,14 @@ from MSAMLogic.model.checkpoints import save_weights
 from MSAMLogic.model.corrector import CorrectionTensors, Corrector, correction_channels
 from MSAMLogic.predictor import TorchPredictor
 from MSAMLogic.session import InteractiveSession
+from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.corrections.losses import correction_figures
 from MSAMLogic.training.corrections.record import MOST_CLICKS, RECORD, as_record
 from MSAMLogic.training.corrections.samples import CorrectionSamples
 from MSAMLogic.training.corrections.sessions import RecordedSessions
 from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun
-from MSAMLogic.training.recorded_run import recipe_of
+from MSAMLogic.training.loaded_case import LoadedCase
+from MSAMLogic.training.recorded_run import RecordingElsewhere, recipe_of
 from MSAMLogic.training.records import map_records, write_records
 from MSAMLogic.training.samples import PatchSamples
 
@@ -429,6 +431,23 @@ def test_a_run_records_sessions_on_varied_scans_where_it_is_asked_to(
     plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, 1.0, 0.0)
     expected = [record.tobytes() for number in range(4) for record in plain[number]]
     assert records(0.0) == expected and records(1.0) != expected and expected
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_run_records_what_other_readers_draw_where_it_is_asked_to(
+    tmp_path: Path, scan_folder: Path, share: float
+) -> None:
+    config = CorrectorConfig.read(written_config(tmp_path, scan_folder, redrawn=share))
+    network = CorrectorRun(config, log=lambda line: None).network
+    recorder = RecordingElsewhere(CorrectorRun, config, network, "cpu").prepare()
+    assert isinstance(recorder, RecordedSessions)
+    kept, size = recorder.samples, network.config.patch_size
+    training, _ = split_by_patient(read_cases(scan_folder))
+    plain = PatchSamples(
+        [LoadedCase(case) for case in training], {}, size, config.patch_spacings, 0, 100, config.mix
+    )
+    same = [torch.equal(kept[number]["target"], plain[number]["target"]) for number in range(12)]
+    assert all(same) if share == 0 else not all(same)
 
 
 def test_msam_train_teaches_the_corrector_and_nothing_else(tmp_path: Path, scan_folder: Path) -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from MSAMLogic.cli import app
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import ImageGrid
-from MSAMLogic.training.cases import read_cases
+from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.packing import coarsened, pack
 
@@ -74,6 +74,19 @@ def test_a_packed_data_set_is_small_enough_and_its_lesions_are_where_they_were(
             assert np.array_equal(sitk.GetArrayFromImage(now.image), sitk.GetArrayFromImage(was.image))
         else:
             assert np.prod(now.grid.size) < 0.4 * np.prod(was.grid.size)
+
+
+def test_patients_that_are_kept_aside_can_be_left_out_and_are_kept_aside_all_the_same(
+    folder: Path, tmp_path: Path
+) -> None:
+    training, aside = split_by_patient(read_cases(folder))
+    result = CliRunner().invoke(app, ["pack", str(folder), str(tmp_path / "packed"), "--training-only"])
+    assert result.exit_code == 0, result.output
+    packed_training, packed_aside = split_by_patient(read_cases(tmp_path / "packed"))
+    assert [case.name for case in packed_training] == [case.name for case in training] != []
+    assert [case.name for case in packed_aside] == [case.name for case in aside] != []
+    assert all(case.image_path.is_file() and case.mask_path.is_file() for case in packed_training)
+    assert not any(case.image_path.exists() or case.mask_path.exists() for case in packed_aside)
 
 
 @settings(max_examples=40, deadline=None)

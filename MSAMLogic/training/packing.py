@@ -21,7 +21,7 @@ from scipy.optimize import brentq
 
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.files import atomic_path
-from MSAMLogic.training.cases import Case, read_case, read_cases, voxels_of
+from MSAMLogic.training.cases import Case, read_case, read_cases, split_by_patient, voxels_of
 
 # Each round corrects the guess of the last one, and aims a little lower.
 _ROUNDS = 6
@@ -44,7 +44,13 @@ class PackedData:
     size: int
 
 
-def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None] = print) -> PackedData:
+def pack(
+    folder: Path,
+    packed: Path,
+    megabytes: float,
+    log: Callable[[str], None] = print,
+    training_only: bool = False,
+) -> PackedData:
     """Write a data set again, in at most so many megabytes.
 
     Args:
@@ -52,6 +58,8 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
         packed: the folder to write, which must be empty or not exist; it appears when all is written.
         megabytes: the most that all files may take, in units of 10⁶ bytes.
         log: called with a line of text for each round.
+        training_only: leave out the scans of the patients that are kept aside; the table names them all the
+            same, so that the same patients are kept aside.
 
     Raises:
         TrainingError: when the folder is no data set or cannot be made so small, or when ``packed`` holds
@@ -60,6 +68,8 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
     if packed.exists() and (not packed.is_dir() or any(packed.iterdir())):
         raise TrainingError(f"{packed} is not empty; name a new folder.")
     cases = read_cases(folder)
+    aside = split_by_patient(cases)[1] if training_only else []
+    cases = [case for case in cases if case not in aside]
     budget = megabytes * 1e6
     voxels = np.array([voxels_of(case) for case in cases], float)
     # What the scans take now tells about what they will take; the rounds correct the guess.
@@ -69,7 +79,7 @@ def pack(folder: Path, packed: Path, megabytes: float, log: Callable[[str], None
         most = _most_voxels(voxels, expected, _CAUTION * budget)
         with tempfile.TemporaryDirectory(dir=packed.parent, prefix=".partial-") as temporary:
             written = Path(temporary) / "data"
-            result = _write(cases, written, most)
+            result = _write(cases, aside, written, most)
             log(
                 f"at most {most / 1e6:.2f} million voxels a scan: {result.size / 1e6:.1f} MB, "
                 f"{result.coarser} of {result.cases} scans coarser"
@@ -163,7 +173,7 @@ def _most_voxels(voxels: NDArray[np.float64], expected: NDArray[np.float64], bud
     return float(brentq(lambda most: (expected * np.minimum(1, most / voxels)).sum() - budget, 0, largest))
 
 
-def _write(cases: Sequence[Case], folder: Path, most_voxels: float) -> PackedData:
+def _write(cases: Sequence[Case], aside: Sequence[Case], folder: Path, most_voxels: float) -> PackedData:
     (folder / "cases").mkdir(parents=True)
     table = io.StringIO()
     rows = csv.writer(table, delimiter="\t", lineterminator="\n")
@@ -176,6 +186,9 @@ def _write(cases: Sequence[Case], folder: Path, most_voxels: float) -> PackedDat
         names = [f"cases/{number:05d}_{part}.nii.gz" for part in ("image", "mask")]
         for name, part in zip(names, parts, strict=True):
             sitk.WriteImage(part, str(folder / name), useCompression=True)
+        rows.writerow([case.name, case.source, case.patient, case.modality, *names])
+    for number, case in enumerate(aside):
+        names = [f"kept_aside/{number:05d}_{part}.nii.gz" for part in ("image", "mask")]
         rows.writerow([case.name, case.source, case.patient, case.modality, *names])
     with atomic_path(folder / "cases.tsv") as partial:
         partial.write_text(table.getvalue(), encoding="utf-8")

@@ -42,6 +42,7 @@ class RecordedConfig(RunConfig):
         recorded: folders that other runs recorded, to learn from beside one's own.
         drawn: share of the recordings on lesions that a reader drew; the others are on made-up ones.
         varied: share of the drawn ones whose scan is stretched, turned, and seen by another scanner.
+        redrawn: share of the lesions on made-up scans whose target is what another reader would draw.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         source_weights: how often each source is drawn.
@@ -57,6 +58,7 @@ class RecordedConfig(RunConfig):
     recorded: tuple[Path, ...] = ()
     drawn: float = Field(default=0.5, ge=0, le=1)
     varied: float = Field(default=0.0, ge=0, le=1)
+    redrawn: float = Field(default=0.0, ge=0, le=1)
     learning_rate: float = Field(default=1.5e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
     average: float = Field(default=0.998, ge=0, lt=1)
@@ -174,7 +176,9 @@ class RecordedRun(TrainingRun):
         mine = range(self.group.rank, self.count, self.group.size)
         missing = [number for number in mine if not files[number].exists()]
         if missing:
-            recording = _Recording(type(self), config, copy.deepcopy(self.network).cpu(), self.device.type)
+            recording = RecordingElsewhere(
+                type(self), config, copy.deepcopy(self.network).cpu(), self.device.type
+            )
             # A process that was forked cannot use the GPU of its parent, one that starts afresh can.
             starts_afresh = self.device.type == "cuda"
             if not starts_afresh:
@@ -194,7 +198,7 @@ class RecordedRun(TrainingRun):
         return files
 
 
-class _Recording(Recorder):
+class RecordingElsewhere(Recorder):
     """What records by number, prepared where it is used: each process opens scans and network for itself.
 
     Args:
@@ -223,6 +227,7 @@ class _Recording(Recorder):
                 config.seed,
                 ENDLESS,
                 config.mix,
+                config.redrawn,
             )
             predictor = TorchPredictor(self._network, "cuda" if self._device == "cuda" else "cpu")
             self._recorder = self._recipe._recorder(config, predictor, samples)
