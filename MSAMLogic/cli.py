@@ -459,6 +459,14 @@ def evaluate(
             "more rows; a+b leaves out both."
         ),
     ] = None,
+    varied: Annotated[
+        int,
+        typer.Option(
+            help="Each lesion in so many variations of its scan (stretched, turned, another scanner) instead "
+            "of as it is.",
+            min=0,
+        ),
+    ] = 0,
     csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,
     sheet: Annotated[
         Path | None,
@@ -467,10 +475,12 @@ def evaluate(
 ) -> None:
     """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
     if data.is_file():
-        if model or all_patients or baselines or without or sheet:
+        if model or all_patients or baselines or without or varied or sheet:
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
         _evaluate_experiment(data, device, most, csv)
         return
+    if varied and sheet is not None:
+        raise TrainingError("The picture sheet shows scans as they are; leave --varied or --sheet out.")
     from MSAMLogic.evaluation.methods import sessions_to_measure
     from MSAMLogic.evaluation.per_lesion import write_csv
     from MSAMLogic.evaluation.report import compare, comparison_table, summarise, table
@@ -487,7 +497,7 @@ def evaluate(
         require("matplotlib", "demo", "The picture sheet")
     sessions = sessions_to_measure(model or ["default"], without or (), baselines, device)  # type: ignore[arg-type]
     with tqdm(unit="series", disable=not sys.stderr.isatty()) as bar:
-        results = compare(sessions, cases, on_result=lambda _: bar.update())
+        results = compare(sessions, cases, on_result=lambda _: bar.update(), varied=varied)
     typer.echo(table(summarise(results)) if len(sessions) == 1 else comparison_table(results))
     if csv is not None:
         write_csv(csv, results)

@@ -32,6 +32,7 @@ from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.largest_error import largest_error
 from MSAMLogic.session import Click
 
+SMALLEST_MM3 = 200.0  # of a lesion that is clicked
 _NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
 
 
@@ -93,7 +94,7 @@ class ClickSeries:
         return self.scores[min(clicks, len(self.scores)) - 1]
 
 
-def lesions(mask: sitk.Image, minimum_volume_mm3: float = 200.0, most: int = 3) -> list[sitk.Image]:
+def lesions(mask: sitk.Image, minimum_volume_mm3: float = SMALLEST_MM3, most: int = 3) -> list[sitk.Image]:
     """Return the lesions of a reference mask that are worth clicking, the largest first.
 
     Args:

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
 from MSAMLogic.evaluation.protocol import ClickSeries, Session, lesions, run_clicks
+from MSAMLogic.evaluation.seen_otherwise import seen_otherwise
 from MSAMLogic.training.cases import Case
 
 CLICK_COUNTS = (1, 3, 5, 10)
@@ -98,6 +99,7 @@ def compare(
     cases: Iterable[Case],
     clicks: int = 10,
     on_result: Callable[[LesionResult], object] | None = None,
+    varied: int = 0,
 ) -> list[LesionResult]:
     """Click every lesion of every case with each method as the protocol says.
 
@@ -106,6 +108,8 @@ def compare(
         cases: cases with masks.
         clicks: clicks a lesion and method.
         on_result: called after each lesion and method, for a progress bar.
+        varied: in how many variations each lesion's scan is seen, instead of as it is; see
+            :func:`MSAMLogic.evaluation.seen_otherwise.seen_otherwise`.
 
     Raises:
         ImageError: when an image or mask cannot be used.
@@ -114,13 +118,19 @@ def compare(
     for case in cases:
         image, mask = sitk.ReadImage(str(case.image_path)), sitk.ReadImage(str(case.mask_path))
         for number, lesion in enumerate(lesions(mask), start=1):
-            volume = float(sitk.GetArrayViewFromImage(lesion).sum() * np.prod(lesion.GetSpacing()))
-            for method, session in sessions.items():
-                series = run_clicks(session, image, lesion, clicks)
-                result = LesionResult(case.source, case.name, series, method, number, volume)
-                results.append(result)
-                if on_result is not None:
-                    on_result(result)
+            shown = (
+                seen_otherwise(case, image, lesion, number, varied)
+                if varied
+                else [(case.name, image, lesion)]
+            )
+            for name, scan, truth in shown:
+                volume = float(sitk.GetArrayViewFromImage(truth).sum() * np.prod(truth.GetSpacing()))
+                for method, session in sessions.items():
+                    series = run_clicks(session, scan, truth, clicks)
+                    result = LesionResult(case.source, name, series, method, number, volume)
+                    results.append(result)
+                    if on_result is not None:
+                        on_result(result)
     return results
 
 
