@@ -404,6 +404,19 @@ def pack(
 
 @app.command()
 @_reports_errors
+def average(
+    weights: Annotated[list[Path], typer.Argument(help="Weights files of networks of the same sizes.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The safetensors file to write.")],
+) -> None:
+    """Write the mean of the weights of several runs that started from the same ones."""
+    from MSAMLogic.training.averaging import average_weights
+
+    average_weights(weights, output)
+    typer.echo(str(output))
+
+
+@app.command()
+@_reports_errors
 def samples(
     config: Annotated[Path, typer.Argument(help="A YAML file; configs/default.yaml is an example.")],
     output: Annotated[Path, typer.Argument(help="The PNG to write.")],
