@@ -52,6 +52,24 @@ def test_every_patch_is_clicked_as_it_is_alone(seed: int, share: float) -> None:
         assert made[1] == expected[1] and made[0].tolist() == expected[0].tolist()
 
 
+def test_hands_slip_in_a_batch_as_they_do_alone() -> None:
+    """Few clicks slip, and only many readers of one patch show it; what is hit is meant all the same."""
+    count = 300
+    target, answer = blobs(4, 1, 0.2)[0], np.zeros((N, N, N), bool)
+    together = simulate_clicks(
+        torch.from_numpy(np.stack([target] * count)),
+        torch.from_numpy(np.stack([answer] * count)),
+        readers(9, count),
+    )
+    alone = [simulate_click(target, answer, reader) for reader in readers(9, count)]
+    missed = 0
+    for made, expected in zip(together, alone, strict=True):
+        assert made is not None and expected is not None
+        assert made[0].tolist() == expected[0].tolist() and made[1] == expected[1] == 1
+        missed += not target[tuple(made[0])]
+    assert missed > 0
+
+
 def is_ambiguous(error: Masks) -> bool:
     labels, _ = ndimage.label(error, np.ones((3, 3, 3)))
     sizes = np.sort(np.bincount(labels.ravel())[1:])

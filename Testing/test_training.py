@@ -41,7 +41,7 @@ from MSAMLogic.training.clicks import deepest_voxel, simulate_click
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
-from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits
+from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits, turns
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import (
@@ -282,6 +282,31 @@ def test_a_case_whose_files_changed_is_stored_anew(folder: Path, tmp_path: Path)
     assert len(before.lesions) == 1 and after.lesions == []
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_two_processes_may_store_the_same_case_at_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    case = read_cases(folder)[0]
+    expected = LoadedCase(case, store=tmp_path / "other")
+    (theirs,) = (tmp_path / "other").iterdir()
+    if not whole:
+        (theirs / "values.npy").unlink()
+    remove = shutil.rmtree
+
+    def remove_too_early(path: Path, **options: Any) -> None:
+        remove(path, **options)
+        if Path(path).parent == tmp_path / "mine":  # the other process is quicker
+            shutil.copytree(theirs, path)
+
+    monkeypatch.setattr("MSAMLogic.training.case_store.shutil.rmtree", remove_too_early)
+    if whole:
+        mine = LoadedCase(case, store=tmp_path / "mine")
+        assert mine.lesions == expected.lesions and isinstance(mine._values, np.memmap)
+    else:  # what lies there is no case: that is an error, not a case that is lost
+        with pytest.raises(OSError):
+            LoadedCase(case, store=tmp_path / "mine")
+
+
 def test_a_store_that_was_damaged_is_not_used(folder: Path, tmp_path: Path) -> None:
     case = read_cases(folder)[0]
     LoadedCase(case, store=tmp_path)
@@ -482,6 +507,22 @@ def test_a_click_lies_on_a_mistake_and_says_which(target: np.ndarray, answer: np
     nearest = np.linalg.norm(np.argwhere(error) - voxel, axis=1).min()
     assert nearest < 12
     assert ((target == bool(label)) & error).any()
+
+
+def test_the_first_clicks_correct_the_masks_that_are_given() -> None:
+    network = build_model("", replace(TINY, lora_rank=0, all_clicks=True))
+    n = network.config.patch_size
+    target = torch.stack([target_of(block((8, 20), size=n))[0]] * 2)
+    given = block((4, 16), (4, 16), (9, 21), size=n)
+    seen: list[torch.Tensor] = []
+
+    def rule(truth: torch.Tensor, masks: torch.Tensor) -> list[tuple[np.ndarray, int]]:
+        seen.append(masks.clone())
+        return [(np.array([10, 10, 10]), 1)] * 2
+
+    list(turns(network, torch.zeros(2, 1, n, n, n), target, rule, [True, True], [None, given]))
+    assert not seen[0][0].any() and np.array_equal(seen[0][1].numpy(), given)
+    assert len(seen) == 2 and not torch.equal(seen[1], seen[0])  # then it is the answers
 
 
 def test_few_clicks_slip_off_the_mistake() -> None:
@@ -1129,14 +1170,47 @@ def stopped_before(step: int, error: type[BaseException]) -> Callable[..., dict[
     return stop
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
-    training_folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+class WorkerThreads(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Samples that tell how many threads the process that makes them uses."""
+
+    def __len__(self) -> int:
+        return 100
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+        return {"patch": torch.full((1, 4, 4, 4), float(threads)), "target": torch.zeros(1, 4, 4, 4)}
+
+
+@pytest.mark.parametrize(("again", "sizes"), [(0, [2, 2, 2, 2]), (2, [2, 2, 4, 4])])
+def test_batches_are_made_by_one_thread_a_process_and_shown_again_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: int, sizes: list[int]
 ) -> None:
-    Trainer(config_of(training_folder, tmp_path / "whole", **BUDGET), quiet).run()
+    seen: list[torch.Tensor] = []
+
+    def loss(trainer: Trainer, batch: dict[str, torch.Tensor], rng: object) -> dict[str, torch.Tensor]:
+        seen.append(batch["patch"])
+        return {"loss": next(trainer.network.parameters()).sum()}
+
+    monkeypatch.setattr(Trainer, "_samples", lambda trainer: WorkerThreads())
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    threads = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(3)
+    try:
+        Trainer(config_of(tmp_path, tmp_path, again=again, workers=1, batch_size=2, steps=4), quiet).run()
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
+    assert [len(patch) for patch in seen] == sizes and all((patch == 1).all() for patch in seen)
+
+
+@pytest.mark.parametrize("again", [0, 1])
+def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
+    training_folder: Path, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, again: int
+) -> None:
+    Trainer(config_of(training_folder, tmp_path / "whole", again=again, **BUDGET), quiet).run()
     whole = state_of(tmp_path / "whole")
     assert whole["progress"] == {"step": STEPS, "seconds": STEPS}
 
-    config = config_of(training_folder, tmp_path / "parts", **BUDGET)
+    config = config_of(training_folder, tmp_path / "parts", again=again, **BUDGET)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Trainer, "_step", stopped_before(5, KeyboardInterrupt))
         Trainer(config, quiet).run()

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from MSAMLogic.model.detail_branch import largest_along
 from MSAMLogic.training.clicks import habit_of, slipped
 
 Click = tuple[NDArray[np.intp], int]
@@ -73,7 +74,10 @@ def largest_parts(error: Tensor) -> Tensor:
     while True:
         before = labels
         for _ in range(_ROUNDS):
-            labels = torch.where(flat, _spread(labels.view(error.shape)).flatten(1), 0)
+            spread = labels.view(error.shape)
+            for axis in (1, 2, 3):
+                spread = largest_along(spread, axis)
+            labels = torch.where(flat, spread.flatten(1), 0)
             # The label of the voxel that gave the label: parts come together in few rounds.
             labels = torch.where(flat, labels.gather(1, (labels - 1).clamp(min=0).long()), 0)
         if torch.equal(labels, before):
@@ -104,18 +108,6 @@ def deepest_voxels(part: Tensor) -> list[NDArray[np.intp]]:
         depth = torch.cat([(images.unsqueeze(-2) + apart).amin(dim=-1) for images in few]).movedim(-1, axis)
     inner = depth[:, 1:-1, 1:-1, 1:-1].flatten(1)
     return _unravelled(inner.argmax(dim=1), shape)
-
-
-def _spread(labels: Tensor) -> Tensor:
-    """Return the largest label of each voxel and its 26 neighbours, (B, n, n, n)."""
-    for axis in (1, 2, 3):
-        n = labels.shape[axis]
-        grown = labels.clone()
-        inner, outer = grown.narrow(axis, 0, n - 1), grown.narrow(axis, 1, n - 1)
-        torch.maximum(inner, labels.narrow(axis, 1, n - 1), out=inner)
-        torch.maximum(outer, labels.narrow(axis, 0, n - 1), out=outer)
-        labels = grown
-    return labels
 
 
 def _numbered_voxels(error: Tensor, numbers: Tensor) -> list[NDArray[np.intp]]:

@@ -68,8 +68,7 @@ def pack(
     if packed.exists() and (not packed.is_dir() or any(packed.iterdir())):
         raise TrainingError(f"{packed} is not empty; name a new folder.")
     cases = read_cases(folder)
-    aside = split_by_patient(cases)[1] if training_only else []
-    cases = [case for case in cases if case not in aside]
+    cases, aside = split_by_patient(cases) if training_only else (cases, [])
     budget = megabytes * 1e6
     voxels = np.array([voxels_of(case) for case in cases], float)
     # What the scans take now tells about what they will take; the rounds correct the guess.

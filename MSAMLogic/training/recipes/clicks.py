@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor, nn
 
 from MSAMLogic.model import MSAM
@@ -217,7 +218,7 @@ def _starting_masks(truth: NDArray[Any], readers: Sequence[np.random.Generator])
     for region, rng in zip(truth, readers, strict=True):
         given: Mask | None = None
         if rng.random() < 0.15:
-            given = _shifted(region, rng.integers(-4, 5, 3))
+            given = ndimage.shift(region.astype(np.uint8), rng.integers(-4, 5, 3), order=0) > 0
             if rng.random() < 0.5:
                 axis, size = int(rng.integers(3)), region.shape[0]
                 cut = np.arange(size) < rng.integers(size // 4, 3 * size // 4)
@@ -226,19 +227,6 @@ def _starting_masks(truth: NDArray[Any], readers: Sequence[np.random.Generator])
                 given = None
         masks.append(given)
     return masks
-
-
-def _shifted(region: Mask, offset: NDArray[np.integer]) -> Mask:
-    """Return a mask moved by so many voxels along each axis; what comes in from outside is empty."""
-    out = np.zeros_like(region)
-    here = tuple(
-        slice(max(0, -int(o)), n - max(0, int(o))) for o, n in zip(offset, region.shape, strict=True)
-    )
-    there = tuple(
-        slice(max(0, int(o)), n - max(0, -int(o))) for o, n in zip(offset, region.shape, strict=True)
-    )
-    out[there] = region[here]
-    return out
 
 
 def _prompt(mask: Mask | None, mask_size: int) -> Tensor:
