@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from MSAMLogic.model import Network
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
 FloatArray = NDArray[np.float32]
 
 
@@ -106,11 +106,13 @@ class TorchPredictor:
     Args:
         network: the network; it is moved to the device and put into evaluation mode.
         device: "auto" takes CUDA, then Apple's MPS, then the CPU.
-        precision: "auto" is bfloat16 (or float16 where the GPU has no bfloat16) on CUDA; on a CPU with
-            bfloat16 instructions it is bfloat16 for networks that were trained in it, else float32.
+        precision: "auto" is bfloat16 (or float16 where the GPU has no bfloat16) on CUDA; on a CPU it is
+            float32, but for networks that were trained in bfloat16 that, where there are instructions for
+            it, or else "int8", where there are instructions for that. With "int8" convolutions multiply
+            integers (:mod:`MSAMLogic.model.eight_bit`), all else is float32.
 
     Raises:
-        ModelError: when the device is not there.
+        ModelError: when the device is not there, or does not compute at this precision.
     """
 
     def __init__(self, network: Network, device: Device = "auto", precision: Precision = "auto") -> None:
@@ -217,6 +219,10 @@ class TorchPredictor:
     def _autocast(self) -> Any:
         import torch
 
+        from MSAMLogic.model.eight_bit import eight_bit_convolutions
+
+        if self.dtype == torch.int8:
+            return eight_bit_convolutions()
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
@@ -243,14 +249,21 @@ def _find_device(device: Device) -> torch.device:
 def _find_dtype(device: torch.device, precision: Precision, trained_in_bfloat16: bool) -> torch.dtype:
     import torch
 
-    from MSAMLogic.model.precision import is_quick_in_bfloat16
+    from MSAMLogic.model import eight_bit
+    from MSAMLogic.model.precision import is_quick_in_bfloat16, is_quick_in_eight_bits
 
+    if precision == "int8" and not (device.type == "cpu" and eight_bit.is_known()):
+        raise ModelError("Eight bits are for a processor and a PyTorch that convolve in them; choose 'auto'.")
     if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        dtype: torch.dtype = getattr(torch, precision)
+        return dtype
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device.type == "cpu" and trained_in_bfloat16 and is_quick_in_bfloat16(device):
-        return torch.bfloat16
+    if device.type == "cpu" and trained_in_bfloat16:
+        if is_quick_in_bfloat16(device):
+            return torch.bfloat16
+        if is_quick_in_eight_bits(device):
+            return torch.int8
     return torch.float32
 
 

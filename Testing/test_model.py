@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from padded_reference import padded_attention, padded_encode
+from torch import nn
 
 from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
@@ -264,6 +265,21 @@ def test_flood_reaches_what_is_connected_and_nothing_else() -> None:
     reached = flooded(affinity, seeds, 28)[0, 0]
     assert (reached[2:10, 2:10, 2:10] == affinity[0, 0, 2:10, 2:10, 2:10]).all()
     assert reached[14:18, 14:18, 14:18].max() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 28])
+def test_each_channel_floods_alone_and_no_farther_than_asked(steps: int) -> None:
+    torch.manual_seed(0)
+    affinity = torch.rand(2, 3, 12, 10, 11)
+    seeds = (torch.rand(2, 3, 12, 10, 11) > 0.997).float()
+    seeds[0, 1] = 0
+    expected = torch.minimum(affinity, seeds)
+    for _ in range(steps):
+        grown = nn.functional.max_pool3d(expected, (3, 1, 1), 1, (1, 0, 0)).minimum(affinity)
+        grown = nn.functional.max_pool3d(grown, (1, 3, 1), 1, (0, 1, 0)).minimum(affinity)
+        expected = nn.functional.max_pool3d(grown, (1, 1, 3), 1, (0, 0, 1)).minimum(affinity)
+    reached = flooded(affinity, seeds, steps)
+    assert torch.equal(reached, expected) and not reached[0, 1].any() and seeds[1].any()
 
 
 def ball_logits(radius: float, size: int = 16, height: float = 6.0) -> torch.Tensor:

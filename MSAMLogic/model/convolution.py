@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from MSAMLogic.model import eight_bit
+
 _HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 
 
 class Conv3d(nn.Conv3d):
     """:class:`torch.nn.Conv3d` with the same numbers to rounding, always by oneDNN where that can be.
+
+    In integers of eight bits where :mod:`MSAMLogic.model.eight_bit` is asked for.
 
     On a processor torch hands a float32 volume to oneDNN only if it comes in a batch or is large (batch x
     channels x two of its sides > 20,480; ``use_mkldnn`` in ATen/native/Convolution.cpp). Else it unfolds the
@@ -22,6 +26,9 @@ class Conv3d(nn.Conv3d):
         padding = self.padding
         if isinstance(padding, str) or not self._is_for_onednn(input):
             return super().forward(input)
+        rounded = eight_bit.convolved(self, input)
+        if rounded is not None:
+            return rounded
         return torch.mkldnn_convolution(
             input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
         )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.detail_branch import ResidualBlock
+from MSAMLogic.model.doubling import Doubling3d
 
 _LEVELS = ("full", "half", "quarter", "eighth")  # of the cube's resolution
 
@@ -34,8 +35,7 @@ class CubeNetwork(nn.Module):
             else:
                 self.add_module(f"{level}_block", blocks[0])
         for coarser, level in pairwise(reversed(self._levels)):
-            up = nn.ConvTranspose3d(width[coarser], width[level], kernel_size=2, stride=2)
-            self.add_module(f"{level}_up", up)
+            self.add_module(f"{level}_up", Doubling3d(width[coarser], width[level]))
             if level != "full":
                 self.add_module(f"merge_{level}", ResidualBlock(width[level], width[level]))
         self.merge_full = Conv3d(finest, finest, kernel_size=3, padding=1)

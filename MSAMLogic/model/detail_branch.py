@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.convolution import Conv3d
+from MSAMLogic.model.doubling import Doubling3d
 from MSAMLogic.model.quality_head import QualityHead
 
 # Widths, in patch voxels, of the bumps that mark a click: one to touch, one to reach out.
@@ -123,11 +124,19 @@ def flooded(affinity: Tensor, seeds: Tensor, steps: int) -> Tensor:
         seeds: (B, C, r, r, r), the cells to start from, in [0, 1].
         steps: how many cells a path may be long.
     """
-    reached = torch.minimum(affinity, seeds)
+    result = torch.zeros_like(affinity)
+    # Each channel floods by itself, and where nothing was clicked nothing flows.
+    started = seeds.flatten(2).amax(dim=2) > 0
+    within = affinity[started]
+    reached = torch.minimum(within, seeds[started])
     for _ in range(steps):
-        for axis in (2, 3, 4):
-            reached = torch.minimum(affinity, largest_along(reached, axis))
-    return reached
+        before = reached
+        for axis in (1, 2, 3):
+            reached = torch.minimum(within, largest_along(reached, axis))
+        if torch.equal(reached, before):
+            break
+    result[started] = reached
+    return result
 
 
 def largest_along(values: Tensor, axis: int) -> Tensor:
@@ -141,6 +150,12 @@ def largest_along(values: Tensor, axis: int) -> Tensor:
     torch.maximum(inner, values.narrow(axis, 1, n - 1), out=inner)
     torch.maximum(outer, values.narrow(axis, 0, n - 1), out=outer)
     return grown
+
+
+def _laid_out_as(other: Tensor, volume: Tensor) -> Tensor:
+    """Return a volume with its channels first or last in memory, as they are in another."""
+    last = other.is_contiguous(memory_format=torch.channels_last_3d)
+    return volume.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 
 class ResidualBlock(nn.Module):
@@ -200,9 +215,9 @@ class DetailBranch(nn.Module):
         self.join_quarter = nn.Sequential(
             ResidualBlock(2 * quarter, quarter), ResidualBlock(quarter, quarter)
         )
-        self.half_up = nn.ConvTranspose3d(quarter, half, kernel_size=2, stride=2)
+        self.half_up = Doubling3d(quarter, half)
         self.merge_half = ResidualBlock(half, half)
-        self.full_up = nn.ConvTranspose3d(half, width, kernel_size=2, stride=2)
+        self.full_up = Doubling3d(half, width)
         self.full_affinity = Conv3d(affinities, width, kernel_size=1)
         self.merge_full = ResidualBlock(width, width, normalised=False)
         self.head = Conv3d(width, 1, kernel_size=1)
@@ -247,10 +262,13 @@ class DetailBranch(nn.Module):
             alike = click_affinity(patch, *clicked, labels).to(full.dtype)
         # Logits grow without bound; squashed, they stay in the range of their neighbours.
         answer, previous = ((x / 4).tanh().to(half.dtype) for x in (logits, mask_logits))
-        x = self.join_half(torch.cat((half, features.to(half.dtype), answer, previous, guides), dim=1))
+        shown = (half, features.to(half.dtype), torch.cat((answer, previous, guides), dim=1))
+        # Laid out alike in memory they are joined as they lie; else torch turns them all round, and back.
+        x = self.join_half(torch.cat([_laid_out_as(half, part) for part in shown], dim=1))
         low = self.join_quarter(torch.cat((self.join_down(x), quarter), dim=1))
         merged = self.merge_half(x + self.half_up(low))
-        x = self.merge_full(self.full_up(merged) + full + self.full_affinity(alike))
+        alike = self.full_affinity(_laid_out_as(full, alike))
+        x = self.merge_full(self.full_up(merged).add_(full).add_(alike))
         upsampled = nn.functional.interpolate(logits.float(), scale_factor=2, mode="trilinear")
         out: Tensor = self.head(x).float() + upsampled
         return out, self.quality_head(out, merged, low) if self.quality_head is not None else None

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.doubling import Doubling3d
 from MSAMLogic.model.layers import ChannelLayerNorm, TransformerMLP
 
 MASK_TOKENS = 4
@@ -123,10 +124,10 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, width)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, width)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose3d(width, width // 4, kernel_size=2, stride=2),
+            Doubling3d(width, width // 4),
             ChannelLayerNorm(width // 4),
             nn.GELU(),
-            nn.ConvTranspose3d(width // 4, width // 8, kernel_size=2, stride=2),
+            Doubling3d(width // 4, width // 8),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(
