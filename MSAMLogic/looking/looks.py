@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, block_means, extract_patch
 from MSAMLogic.predictor import Answer, FloatArray
 
 # A lesion should fill somewhat less than half of a patch: its edge is then nearly as fine as the patch
@@ -123,11 +123,10 @@ def lesion_extent(look: Look, inside: NDArray[np.float64] | None = None) -> Exte
             mask = labels == label
     low, high, cut = np.zeros(3), np.zeros(3), [False] * 6
     for axis in range(3):
-        profile = mask.sum(axis=tuple(a for a in range(3) if a != axis))
-        hit = np.flatnonzero(profile)
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         low[axis], high[axis] = hit[0] * scale - 0.5, (hit[-1] + 1) * scale - 0.5
-        cut[axis] = bool(profile[0] >= _BORDER_CELLS)
-        cut[axis + 3] = bool(profile[-1] >= _BORDER_CELLS)
+        for face, side in ((axis, 0), (axis + 3, -1)):
+            cut[face] = int(np.count_nonzero(mask.take(side, axis))) >= _BORDER_CELLS
     return Extent(low, high, tuple(cut), float(np.count_nonzero(mask)) * look.answer_grid.spacing**3)
 
 
@@ -324,8 +323,7 @@ def transfer_prompt(looks: Sequence[Look], grid: PatchGrid, prompt_size: int) ->
 def mask_prompt(mask: sitk.Image, grid: PatchGrid, prompt_size: int) -> FloatArray:
     """Return a given mask (1 inside, 0 outside) as the mask prompt (m, m, m) of a patch."""
     share = extract_patch(mask, grid)
-    m, step = prompt_size, grid.size // prompt_size
-    share = share.reshape(m, step, m, step, m, step).mean(axis=(1, 3, 5))
+    share = block_means(share, grid.size // prompt_size)
     return np.asarray(12 * share - 6, np.float32)
 
 
