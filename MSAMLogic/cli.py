@@ -455,6 +455,12 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto (what is quickest here and keeps answers), float32, bfloat16, float16 or int8."
+        ),
+    ] = "auto",
     most: Annotated[
         int, typer.Option(help="Most cases of a source, or of an experiment; 0 takes all.", min=0)
     ] = 0,
@@ -488,7 +494,7 @@ def evaluate(
 ) -> None:
     """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
     if data.is_file():
-        if model or all_patients or baselines or without or varied or sheet:
+        if model or all_patients or baselines or without or varied or sheet or precision != "auto":
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
         _evaluate_experiment(data, device, most, csv)
         return
@@ -508,7 +514,13 @@ def evaluate(
         cases = [c for s in sources for c in [case for case in cases if case.source == s][:most]]
     if sheet is not None:
         require("matplotlib", "demo", "The picture sheet")
-    sessions = sessions_to_measure(model or ["default"], without or (), baselines, device)  # type: ignore[arg-type]
+    sessions = sessions_to_measure(
+        model or ["default"],
+        without or (),
+        baselines,
+        device,  # type: ignore[arg-type]
+        precision,  # type: ignore[arg-type]
+    )
     with tqdm(unit="series", disable=not sys.stderr.isatty()) as bar:
         results = compare(sessions, cases, on_result=lambda _: bar.update(), varied=varied)
     typer.echo(table(summarise(results)) if len(sessions) == 1 else comparison_table(results))

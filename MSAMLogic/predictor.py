@@ -6,7 +6,7 @@ A session sees a :class:`Predictor` only, so it imports without torch and its te
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -254,6 +254,10 @@ def _find_dtype(device: torch.device, precision: Precision, trained_in_bfloat16:
 
     if precision == "int8" and not (device.type == "cpu" and eight_bit.is_known()):
         raise ModelError("Eight bits are for a processor and a PyTorch that convolve in them; choose 'auto'.")
+    if precision not in get_args(Precision):
+        raise ModelError(
+            f"There is no precision '{precision}'; choose one of: {', '.join(get_args(Precision))}."
+        )
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
         return dtype

@@ -23,6 +23,7 @@ from MSAMLogic.cli import app, parse_click
 from MSAMLogic.errors import ClickError
 from MSAMLogic.evaluation.baselines import ClassicalSession, RegionGrowing
 from MSAMLogic.geometry import ImageGrid, lps_from_ras
+from MSAMLogic.predictor import load_model
 from MSAMLogic.training.cases import Case, read_cases, split_by_patient
 from MSAMLogic.training.loaded_case import LoadedCase
 
@@ -35,9 +36,13 @@ class Runs:
 
     def __init__(self) -> None:
         self.loaded: list[tuple[str, str]] = []
+        self.precisions: list[str] = []
 
-    def load_model(self, name: str = "default", device: str = "auto") -> ThresholdPredictor:
+    def load_model(
+        self, name: str = "default", device: str = "auto", precision: str = "auto"
+    ) -> ThresholdPredictor:
         self.loaded.append((name, device))
+        self.precisions.append(precision)
         return ThresholdPredictor()
 
     def __call__(self, *arguments: object) -> Any:
@@ -186,6 +191,18 @@ def test_one_model_is_measured_without_naming_it(msam: Runs, data: Path) -> None
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("| source | lesions | Dice")
     assert "| source1 | 1 |" in result.stdout and msam.loaded == [("default", "auto")]
+
+
+def test_models_are_measured_at_the_precision_that_is_asked_for(msam: Runs, data: Path) -> None:
+    msam("evaluate", data)
+    msam("evaluate", data, "--precision", "float32")
+    assert msam.precisions == ["auto", "float32"]
+
+
+def test_a_precision_that_is_none_is_refused(msam: Runs, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("MSAMLogic.predictor.load_model", load_model)
+    line = assert_one_line_of_error(msam("evaluate", data, "--precision", "int7"))
+    assert "int7" in line and "float32" in line
 
 
 def test_several_models_ablations_and_baselines_share_a_table(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from MSAMLogic.evaluation.ablation import without
 from MSAMLogic.evaluation.protocol import Session
-from MSAMLogic.predictor import Device, Predictor
+from MSAMLogic.predictor import Device, Precision, Predictor
 from MSAMLogic.session import InteractiveSession
 
 
@@ -16,6 +16,7 @@ def sessions_to_measure(
     ablations: Sequence[str] = (),
     baselines: bool = False,
     device: Device = "auto",
+    precision: Precision = "auto",
 ) -> dict[str, Session]:
     """Return what is to be measured beside each other, by name: models, ablations, classical methods.
 
@@ -26,9 +27,11 @@ def sessions_to_measure(
             joined by ``+`` leave several out at once.
         baselines: whether the classical methods are measured too.
         device: where the networks run.
+        precision: what they are computed in.
 
     Raises:
-        ModelError: when an ingredient is unknown or absent, or the device is not there.
+        ModelError: when an ingredient is unknown or absent, or the device is not there or does not compute at
+            this precision.
         WeightsError: when weights cannot be used.
         PackageError: when a classical method's package is not installed.
     """
@@ -40,7 +43,9 @@ def sessions_to_measure(
 
         classical = {**classical_sessions()}
     names = _short_names(list(dict.fromkeys(models)))
-    predictors: dict[str, Predictor] = {name: load_model(model, device) for model, name in names.items()}
+    predictors: dict[str, Predictor] = {
+        name: load_model(model, device, precision) for model, name in names.items()
+    }
     measured: dict[str, Session] = {name: InteractiveSession(p) for name, p in predictors.items()}
     first = next(iter(predictors))
     for ablation in dict.fromkeys(ablations):
