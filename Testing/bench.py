@@ -122,6 +122,32 @@ def measure_cube_networks(convolution: str) -> dict[str, float]:
         }
 
 
+def measure_precisions(_: str) -> dict[str, float]:
+    """Time the default model's look at a patch, with one answer, in float32 and as it is computed here.
+
+    In turn, so that a processor that slows down slows both. ``bits`` is how many the products have here.
+    """
+    import torch
+
+    from MSAMLogic import load_model
+
+    predictors = {name: load_model("default", device="cpu", precision=name) for name in ("float32", "auto")}
+    size, prompt = (getattr(predictors["auto"].capabilities, name) for name in ("patch_size", "prompt_size"))
+    rng = np.random.default_rng(0)
+    patch = rng.normal(size=(size,) * 3).astype(np.float32)
+    middle, label = np.full((1, 3), size / 2, np.float32), np.ones(1, np.int64)
+    nothing = np.zeros((prompt,) * 3, np.float32)
+    times: dict[str, list[float]] = {name: [] for name in predictors}
+    for _ in range(12):
+        for name, predictor in predictors.items():
+            began = time.perf_counter()
+            predictor.decode(predictor.encode(patch), middle, label, nothing)
+            times[name].append(time.perf_counter() - began)
+    chosen = predictors["auto"].dtype
+    bits = torch.iinfo(chosen).bits if chosen == torch.int8 else torch.finfo(chosen).bits
+    return {"bits": bits, **{name: statistics.median(taken[2:]) for name, taken in times.items()}}
+
+
 @contextmanager
 def busy_processor() -> Iterator[None]:
     """Keep every core busy with another program meanwhile."""
@@ -201,6 +227,7 @@ MEASUREMENTS: dict[str, Callable[[str], dict[str, float]]] = {
     "click": measure_click,
     "adapter": measure_adapter,
     "cubes": measure_cube_networks,
+    "precisions": measure_precisions,
     "session": measure_session,
 }
 
@@ -273,6 +300,12 @@ def main() -> int:
             row(f"default model, {what}, float32", f"{direct[key]:.3f} s", "", None),
             row("  torch's own convolution / ours", f"{ratio:.1f} x", ">= 1.5", ratio >= 1.5),
         ]
+
+    looks = in_own_process("precisions", "")
+    ratio, bits = looks["float32"] / looks["auto"], int(looks["bits"])
+    good.append(row("default model, look and answer, float32", f"{looks['float32']:.3f} s", "", None))
+    if bits < 32:
+        good.append(row(f"  float32 / {bits} bits, as here", f"{ratio:.2f} x", ">= 1.1", ratio >= 1.1))
 
     small, large = (in_own_process("session", v) for v in ("small", "large"))
     good += [

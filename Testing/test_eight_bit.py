@@ -114,7 +114,7 @@ def test_a_volume_that_is_not_finite_is_not_rounded(value):
 
 
 @needs_eight_bits
-@pytest.mark.parametrize("value", [0.0, 3.0, -3.0])
+@pytest.mark.parametrize("value", [0.0, 3.0, -3.0, 1e-40])
 def test_a_volume_of_one_value_is_convolved(value):
     convolution, volume = made(), torch.full((1, 16, 8, 8, 8), value)
     with torch.no_grad():

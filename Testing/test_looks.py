@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looking.looks import Look, as_large, sharpest_look, steadiest_look
+from MSAMLogic.looking.looks import Look, as_large, sharpest_look, show_little, steadiest_look
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
@@ -39,6 +39,25 @@ def test_the_look_whose_lesion_keeps_its_size_in_its_neighbours_goes_on(
     looks = [look(spacing, diameter) for spacing, diameter in zip(SPACINGS, diameters, strict=True)]
     assert steadiest_look(looks, LARGE).grid.spacing == chosen
     assert steadiest_look(looks[::-1], LARGE).grid.spacing == chosen
+
+
+@pytest.mark.parametrize(
+    ("fine", "coarse", "little"),
+    [
+        (12.0, 12.0, True),
+        (9.0, 12.0, True),
+        (12.0, 24.0, False),  # it seems to grow with the patch
+        (40.0, 12.0, False),  # it shrinks
+        (20.0, 20.0, False),  # they agree on a lesion that is not little
+        (60.0, 12.0, False),  # cut off by the finer patch
+        (0.0, 12.0, False),
+        (12.0, 0.0, False),
+    ],
+)
+def test_two_looks_show_little_where_they_agree_on_something_small(
+    fine: float, coarse: float, little: bool
+) -> None:
+    assert show_little(look(1.5, fine), look(3.0, coarse)) is little
 
 
 def test_a_single_look_goes_on() -> None:

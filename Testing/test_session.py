@@ -383,6 +383,19 @@ def test_a_first_look_that_neighbours_confirm_is_taken(radius: float, spacings: 
     assert volume(session.mask) == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.25)
 
 
+@pytest.mark.parametrize(("radius", "looks"), [(5.0, 3), (20.0, 4)])
+def test_a_lesion_that_two_looks_agree_is_little_is_not_looked_at_more_coarsely(
+    radius: float, looks: int
+) -> None:
+    size = (120, 120, 120)
+    centre = middle(balls(size=size))
+    judge = Judge(first_looks=(0.75, 1.5, 3.0, 6.0))
+    session = InteractiveSession(judge)
+    session.set_image(balls(size=size, centres=[centre], radius=radius))
+    session.click(centre)
+    assert judge.encoded == judge.decoded == looks
+
+
 def test_a_further_click_looks_at_no_other_spacing_without_need() -> None:
     centre = middle(balls(size=(80, 80, 80)))
     image = balls(size=(80, 80, 80), centres=[centre], radius=10)

@@ -17,6 +17,7 @@ from MSAMLogic.looking.looks import (
     lesion_extent,
     next_grids,
     sharpest_look,
+    show_little,
     steadiest_look,
     transfer_prompt,
 )
@@ -34,13 +35,21 @@ _MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
 def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Look], Look]:
     """Return the looks round the newest of some clicks, the finest first, and the one that suits best.
 
+    The coarsest are not made where two looks agree, one of them coarser than a lesion is looked at first
+    otherwise, that the lesion is little. (Finer ones that agreed would not do: on MS lesions the look fusion
+    drew worse without the coarser ones.)
+
     Args:
         answers: of the network on the image.
         clicks: within the patches, the newest last.
     """
     nothing = np.zeros((answers.capabilities.prompt_size,) * 3, np.float32)
     grids = first_grids(clicks[-1].point, answers.grid, answers.capabilities)
-    looks = [answers.answer(grid, clicks, nothing) for grid in grids]
+    looks: list[Look] = []
+    for grid in grids:
+        looks.append(answers.answer(grid, clicks, nothing))
+        if grid.spacing > answers.capabilities.first_spacing and len(looks) > 1 and show_little(*looks[-2:]):
+            break
     return looks, sharpest_look(steadiest_look(looks, answers.grid), looks)
 
 

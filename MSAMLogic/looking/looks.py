@@ -24,6 +24,7 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
+_LITTLE_FILL = 0.15  # of a patch; what is smaller than that no coarser patch shows better
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
@@ -178,6 +179,26 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
     slopes = np.concatenate(([3.0], np.abs(np.diff(size) / np.diff(scale)), [3.0]))
     return ordered[int(np.argmin(slopes[:-1] + slopes[1:]))]
+
+
+def show_little(finer: Look, coarser: Look) -> bool:
+    """Whether two looks at one click agree on a lesion that is little in the coarser one.
+
+    How far it goes on is known then, and a still coarser look would show a speck, or something else.
+
+    Args:
+        finer: the next finer look.
+        coarser: the coarser one; the click is in the middle of both patches.
+    """
+    extents = [lesion_extent(look, np.full(3, (look.grid.size - 1) / 2)) for look in (finer, coarser)]
+    if any(extent is None or any(extent.cut) for extent in extents):
+        return False
+    fine, coarse = (
+        extent.fill * look.grid.spacing
+        for extent, look in zip(extents, (finer, coarser), strict=True)
+        if extent is not None
+    )
+    return coarse < _LITTLE_FILL * coarser.grid.extent and 0.5 < coarse / fine < 2
 
 
 def as_large(look: Look, volume: float) -> Look:

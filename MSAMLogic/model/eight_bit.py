@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 # The largest integers of either kind. One less for what comes in: rounding must not leave the range.
 _MOST_WEIGHT, _MOST_VALUE = 127, 254
+_LEAST_SCALE = 1e-30  # its inverse is a float32 still
 _FEWEST_CHANNELS = 16  # with less, rounding what comes in costs as much as is saved
 
 _is_on: ContextVar[bool] = ContextVar("eight_bit", default=False)
@@ -75,9 +76,10 @@ def convolved(convolution: nn.Conv3d, volume: Tensor) -> Tensor | None:
     volume = volume.contiguous(memory_format=torch.channels_last_3d)
     # As one row: along rows of channels torch reduces and rounds ten times as slowly.
     row = volume.permute(0, 2, 3, 4, 1).reshape(-1)
-    low, high = (min(float(row.min()), 0.0), max(float(row.max()), 0.0))
-    scale = (high - low) / _MOST_VALUE or 1.0
-    if not math.isfinite(scale):
+    lowest, highest = torch.aminmax(row)
+    low, high = min(float(lowest), 0.0), max(float(highest), 0.0)
+    scale = max((high - low) / _MOST_VALUE, _LEAST_SCALE)
+    if not math.isfinite(high - low):
         return None
     zero = round(-low / scale)
     rounded = torch.add(torch.tensor(zero + 0.5), row, alpha=1 / scale).to(torch.uint8)
