@@ -81,6 +81,17 @@ def test_it_really_rounds():
 
 
 @needs_eight_bits
+@pytest.mark.parametrize("offset", [0.0, -0.5])
+def test_values_are_rounded_to_the_nearest(offset):
+    convolution, volume = made(out=8), torch.rand(1, 16, 8, 8, 8) + offset
+    with torch.no_grad():
+        convolution.weight.fill_(1.0)  # so that what is lost of the values adds up, 16 x 27 of them
+        difference = rounded(convolution, volume) - convolution(volume)
+    step = float(volume.max() - volume.min()) / 254
+    assert difference[..., 2:-2, 2:-2, 2:-2].mean().abs() < 0.1 * 16 * 27 * step
+
+
+@needs_eight_bits
 def test_nothing_is_rounded_unasked_or_where_gradients_are_wanted():
     convolution, volume = made(), torch.randn(1, 16, 8, 8, 8)
     expected = plain(convolution)(volume)
