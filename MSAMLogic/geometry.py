@@ -282,28 +282,7 @@ def extract_patch(
         outside,
         sitk.sitkFloat32,
     )
-    array = block_means(sitk.GetArrayViewFromImage(sampled), repeat)
+    if repeat > 1:
+        sampled = sitk.BinShrink(sampled, (repeat,) * 3)
     # A copy in any case: of a single voxel the view would be contiguous, and outlive its image.
-    return np.array(array.transpose(2, 1, 0), np.float32, order="C")
-
-
-def block_means(values: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    """Return the mean of each block of side³ cells.
-
-    One axis after the other, slices added to slices: several times as fast as the mean over three axes of an
-    array of six.
-
-    Args:
-        values: of three dimensions, each a multiple of ``side``.
-        side: cells a side of a block; of 1 the array is returned as it is.
-    """
-    if side == 1:
-        return values
-    for axis in range(3):
-        leading = (slice(None),) * axis
-        total = values[(*leading, slice(0, None, side))].copy()
-        for offset in range(1, side):
-            total += values[(*leading, slice(offset, None, side))]
-        values = total
-    values /= side**3
-    return values
+    return np.array(sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0), np.float32, order="C")

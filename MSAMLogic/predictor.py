@@ -252,12 +252,12 @@ def _find_dtype(device: torch.device, precision: Precision, trained_in_bfloat16:
     from MSAMLogic.model import eight_bit
     from MSAMLogic.model.precision import is_quick_in_bfloat16, is_quick_in_eight_bits
 
-    if precision == "int8" and not (device.type == "cpu" and eight_bit.is_known()):
-        raise ModelError("Eight bits are for a processor and a PyTorch that convolve in them; choose 'auto'.")
     if precision not in get_args(Precision):
         raise ModelError(
             f"There is no precision '{precision}'; choose one of: {', '.join(get_args(Precision))}."
         )
+    if precision == "int8" and not (device.type == "cpu" and eight_bit.is_known()):
+        raise ModelError("Eight bits are for a processor and a PyTorch that convolve in them; choose 'auto'.")
     if precision != "auto":
         dtype: torch.dtype = getattr(torch, precision)
         return dtype

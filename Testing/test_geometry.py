@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, oblique
 
 from MSAMLogic.errors import ImageError
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, block_means, extract_patch, lps_from_ras
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, extract_patch, lps_from_ras
 
 unhurried = settings(max_examples=100, deadline=None)
 
@@ -335,18 +335,6 @@ def test_antialias_averages_over_the_voxels_that_a_coarse_patch_would_skip() -> 
     assert extract_patch(image, grid, antialias=True) == pytest.approx(blocks, abs=1e-3)
     coarse = PatchGrid((8.0, 8.0, 8.0), 2.0, 7, AXIAL)  # its voxels lie on every other voxel of the image
     assert extract_patch(image, coarse) == pytest.approx(array.transpose(2, 1, 0)[2:15:2, 2:15:2, 2:15:2])
-
-
-@pytest.mark.parametrize("side", [1, 2, 3])
-def test_blocks_are_averaged_and_the_array_stays_as_it_was(side: int) -> None:
-    values = np.random.default_rng(0).normal(size=(2 * side, 3 * side, side)).astype(np.float32)
-    before = values.copy()
-    means = block_means(values, side)
-    assert means.dtype == np.float32 and means.shape == (2, 3, 1)
-    for cell in np.ndindex(means.shape):
-        block = values[tuple(slice(c * side, (c + 1) * side) for c in cell)]
-        assert means[cell] == pytest.approx(block.mean(), abs=1e-6)
-    assert np.array_equal(values, before)
 
 
 def test_antialias_leaves_a_patch_as_fine_as_the_image_alone() -> None:

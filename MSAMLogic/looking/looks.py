@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, block_means, extract_patch
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.predictor import Answer, FloatArray
 
 # A lesion should fill somewhat less than half of a patch: its edge is then nearly as fine as the patch
@@ -190,14 +190,13 @@ def show_little(finer: Look, coarser: Look) -> bool:
         finer: the next finer look.
         coarser: the coarser one; the click is in the middle of both patches.
     """
-    extents = [lesion_extent(look, np.full(3, (look.grid.size - 1) / 2)) for look in (finer, coarser)]
-    if any(extent is None or any(extent.cut) for extent in extents):
-        return False
-    fine, coarse = (
-        extent.fill * look.grid.spacing
-        for extent, look in zip(extents, (finer, coarser), strict=True)
-        if extent is not None
-    )
+    sides = []
+    for look in (finer, coarser):
+        extent = lesion_extent(look, np.full(3, (look.grid.size - 1) / 2))
+        if extent is None or any(extent.cut):
+            return False
+        sides.append(extent.fill * look.grid.spacing)
+    fine, coarse = sides
     return coarse < _LITTLE_FILL * coarser.grid.extent and 0.5 < coarse / fine < 2
 
 
@@ -344,8 +343,8 @@ def transfer_prompt(looks: Sequence[Look], grid: PatchGrid, prompt_size: int) ->
 def mask_prompt(mask: sitk.Image, grid: PatchGrid, prompt_size: int) -> FloatArray:
     """Return a given mask (1 inside, 0 outside) as the mask prompt (m, m, m) of a patch."""
     share = extract_patch(mask, grid)
-    share = block_means(share, grid.size // prompt_size)
-    return np.asarray(12 * share - 6, np.float32)
+    means = sitk.BinShrink(sitk.GetImageFromArray(share), (grid.size // prompt_size,) * 3)
+    return np.asarray(12 * sitk.GetArrayViewFromImage(means) - 6, np.float32)
 
 
 def covered(grid: PatchGrid, image: ImageGrid, region: Region) -> NDArray[np.bool_]:
