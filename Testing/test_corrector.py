@@ -31,6 +31,7 @@ from MSAMLogic.training.corrections.sessions import RecordedSessions
 from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recorded_run import RecordingElsewhere, recipe_of
+from MSAMLogic.training.recorded_scans import ScanShares
 from MSAMLogic.training.records import map_records, write_records
 from MSAMLogic.training.samples import PatchSamples
 
@@ -316,7 +317,7 @@ def test_a_sample_is_the_same_whenever_it_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
 def test_a_session_is_the_same_whenever_it_is_recorded(two_scans: PatchSamples, drawn: float) -> None:
     def sessions() -> RecordedSessions:
-        return RecordedSessions(ThresholdPredictor(), two_scans, 0, 8, 4, drawn, 0.0)
+        return RecordedSessions(ThresholdPredictor(), two_scans, 0, 8, 4, ScanShares(drawn), 0.0)
 
     one, again = sessions(), sessions()
     lengths = []
@@ -339,7 +340,7 @@ def test_a_session_is_recorded_in_the_modality_of_its_scan(
         raise ImageError("enough")
 
     monkeypatch.setattr(InteractiveSession, "set_image", noted)
-    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 0, 30, 3, 1.0, 0.0)
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 0, 30, 3, ScanShares(1.0), 0.0)
     expected = []
     for number in range(30):
         assert sessions[number] == []
@@ -350,7 +351,7 @@ def test_a_session_is_recorded_in_the_modality_of_its_scan(
 
 
 def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(two_scans: PatchSamples) -> None:
-    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, 1.0, 0.0)
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, ScanShares(1.0), 0.0)
     middle = slice(N // 2 - 1, N // 2 + 1)
     met = 0
     for number in range(8):
@@ -366,7 +367,7 @@ def test_each_recorded_click_lies_in_an_error_of_the_mask_it_met(two_scans: Patc
 
 
 def test_every_click_is_recorded_in_two_cubes_of_different_spacing(two_scans: PatchSamples) -> None:
-    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, 1.0, 0.0)
+    sessions = RecordedSessions(ThresholdPredictor(), two_scans, 2, 20, 5, ScanShares(1.0), 0.0)
     middle, ratios = (N - 1) / 2, []
     for number in range(8):
         records = sessions[number]
@@ -390,9 +391,9 @@ def test_the_networks_own_corrector_is_asked_where_it_shall_be(two_scans: PatchS
             return np.full(made.image.shape, 1.0 if made.labels[-1] else -1.0, np.float32)
 
     predictor = Own()
-    never = RecordedSessions(predictor, two_scans, 0, 6, 4, 0.5, 0.0)
+    never = RecordedSessions(predictor, two_scans, 0, 6, 4, ScanShares(0.5), 0.0)
     assert sum(len(never[number]) for number in range(6)) and not predictor.asked
-    always = RecordedSessions(predictor, two_scans, 0, 6, 4, 0.5, 1.0)
+    always = RecordedSessions(predictor, two_scans, 0, 6, 4, ScanShares(0.5), 1.0)
     assert sum(len(always[number]) for number in range(6)) == 2 * predictor.asked > 0
 
 
@@ -428,7 +429,7 @@ def test_a_run_records_sessions_on_varied_scans_where_it_is_asked_to(
         recorder = CorrectorRun._recorder(CorrectorConfig.read(path), ThresholdPredictor(), two_scans)
         return [record.tobytes() for number in range(4) for record in recorder[number]]
 
-    plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, 1.0, 0.0)
+    plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, ScanShares(1.0), 0.0)
     expected = [record.tobytes() for number in range(4) for record in plain[number]]
     assert records(0.0) == expected and records(1.0) != expected and expected
 

@@ -56,6 +56,7 @@ def test_every_kind_of_sample_and_every_generator_has_a_row(
         "redrawn",
         "simulate_click",
         "varied_scan",
+        "implanted_scan",
     ):
         assert name in titles
     assert all(len(pictures) == 2 for pictures in rows.values())

@@ -37,6 +37,7 @@ from MSAMLogic.training.fusions.record import RECORD, as_record
 from MSAMLogic.training.fusions.samples import FusionSamples
 from MSAMLogic.training.fusions.trainer import FusionConfig, FusionRun
 from MSAMLogic.training.recorded_run import recipe_of
+from MSAMLogic.training.recorded_scans import ScanShares
 from MSAMLogic.training.records import write_records
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.voxels import VoxelSet
@@ -348,7 +349,7 @@ def test_a_given_mask_is_refined_and_not_fused() -> None:
 
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
 def test_a_first_click_is_the_same_whenever_it_is_recorded(two_scans: PatchSamples, drawn: float) -> None:
-    one, again = (FirstClicks(FusingPredictor(keep), two_scans, 0, 8, drawn) for _ in range(2))
+    one, again = (FirstClicks(FusingPredictor(keep), two_scans, 0, 8, ScanShares(drawn)) for _ in range(2))
     for number in (5, 1, 5, 3):
         first, second = one[number], again[number]
         assert len(first) == len(second) == 2
@@ -375,13 +376,13 @@ def test_a_run_records_first_clicks_on_varied_scans_where_it_is_asked_to(
         recorder = FusionRun._recorder(config, FusingPredictor(keep), two_scans)
         return recorder[5][0]
 
-    plain = FirstClicks(FusingPredictor(keep), two_scans, 0, 3000, 1.0)[5][0]
+    plain = FirstClicks(FusingPredictor(keep), two_scans, 0, 3000, ScanShares(1.0))[5][0]
     assert record(0.0).tobytes() == plain.tobytes() != record(1.0).tobytes()
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
 def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSamples, drawn: float) -> None:
-    clicks = FirstClicks(FusingPredictor(keep), two_scans, 1, 30, drawn)
+    clicks = FirstClicks(FusingPredictor(keep), two_scans, 1, 30, ScanShares(drawn))
     shares, scales = [], []
     for number in range(12):
         one, other = clicks[number]
@@ -411,7 +412,7 @@ def test_a_recorded_cube_lies_round_the_look_that_is_believed(
 
     monkeypatch.setattr(first_clicks, "fusion_cube", cube)
     monkeypatch.setattr(first_clicks, "first_looks_in", known)
-    clicks = FirstClicks(FusingPredictor(keep), two_scans, 2, 30, 0.5)
+    clicks = FirstClicks(FusingPredictor(keep), two_scans, 2, 30, ScanShares(0.5))
     for number in range(16):
         clicks[number]
     assert len(placed) == 32

@@ -5,7 +5,8 @@
 Each generator has a row. The samples of :class:`PatchSamples` are shown as the network sees them, varied
 in contrast, noise, sharpness and slice thickness; the generators of :mod:`MSAMLogic.training.shapes` and
 :mod:`MSAMLogic.training.synthetic` on scans that are left as they are, so that one sees what each adds. The
-last row is what :func:`varied_scan` makes of whole scans before clicks on them are recorded.
+last rows are what clicks are recorded on: whole scans as :func:`varied_scan` makes them, and those in which
+:func:`implanted_scan` puts a lesion.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from MSAMLogic.loading import load_network
 from MSAMLogic.model import CONFIGURATIONS
 from MSAMLogic.training.cases import Case
 from MSAMLogic.training.clicks import Mask, simulate_click
+from MSAMLogic.training.implanting import implanted_scan
 from MSAMLogic.training.loaded_case import Lesion, LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
@@ -124,6 +126,8 @@ def write_gallery(
             _varied(loaded, patch_size, rng, columns),
         )
     )
+    title = "implanted_scan: a lesion of any size in a whole scan, some without skull"
+    rows.append((title, _implanted(loaded, patch_size, spacings, rng, columns)))
     figure = _drawn(rows, columns)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", dpi=100, facecolor=_BACKGROUND)
@@ -199,15 +203,37 @@ def _varied(loaded: list[LoadedCase], patch_size: int, rng: np.random.Generator,
     for case, lesion, spacing in _lesions(loaded, patch_size, rng, count):
         truth = sitk.GetArrayFromImage(case.components) == lesion.label
         image, truth = varied_scan(case.image, case.case.modality, truth, rng)
-        deepest = deepest_voxel(truth, image.GetSpacing()[::-1])
-        grid = PatchGrid(ImageGrid.of(image).point(deepest[::-1].astype(float)), spacing, patch_size)
-        mask = sitk.GetImageFromArray(truth.astype(np.uint8))
-        mask.CopyInformation(image)
-        lowest = float(extract_patch(image, grid, np.inf).min())
-        pictures.append(
-            Picture(extract_patch(image, grid, lowest), extract_patch(mask, grid, nearest=True) > 0.5)
-        )
+        pictures.append(_seen(image, truth, spacing, patch_size))
     return pictures
+
+
+def _implanted(
+    loaded: list[LoadedCase],
+    patch_size: int,
+    spacings: tuple[float, float],
+    rng: np.random.Generator,
+    count: int,
+) -> list[Picture]:
+    """Return whole scans with a lesion implanted, as far as a patch reaches round it."""
+    samples = PatchSamples(loaded, {}, patch_size, spacings, 0, count)
+    pictures: list[Picture] = []
+    for _ in range(_TRIES * count):
+        found = implanted_scan(samples, rng) if len(pictures) < count else None
+        if found is not None:
+            image, _, truth = found
+            extent = max(n * s for n, s in zip(image.GetSize(), image.GetSpacing(), strict=True))
+            pictures.append(_seen(image, truth, 0.8 * extent / patch_size, patch_size))
+    return pictures
+
+
+def _seen(image: sitk.Image, truth: Mask, spacing: float, patch_size: int) -> Picture:
+    """Return a patch of a scan round the deepest voxel of its lesion (k, j, i)."""
+    deepest = deepest_voxel(truth, image.GetSpacing()[::-1])
+    grid = PatchGrid(ImageGrid.of(image).point(deepest[::-1].astype(float)), spacing, patch_size)
+    mask = sitk.GetImageFromArray(truth.astype(np.uint8))
+    mask.CopyInformation(image)
+    lowest = float(extract_patch(image, grid, np.inf).min())
+    return Picture(extract_patch(image, grid, lowest), extract_patch(mask, grid, nearest=True) > 0.5)
 
 
 def _inserted(patch: NDArray[np.float32], shape: Shape, leans: bool, rng: np.random.Generator) -> Picture:

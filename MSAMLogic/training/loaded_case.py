@@ -95,8 +95,13 @@ class LoadedCase:
     def body(self) -> NDArray[np.intp]:
         """Sparse voxel indices (n, 3), order (i, j, k), that show tissue: where a fake lesion may lie."""
         view = self._values[::2, ::4, ::4]
-        threshold = -300.0 if self.case.modality == "CT" else float(np.percentile(view, 40))
-        return np.asarray(np.argwhere(view > threshold)[:, ::-1] * np.array([4, 4, 2]))
+        return np.asarray(np.argwhere(view > self.least_tissue)[:, ::-1] * np.array([4, 4, 2]))
+
+    @cached_property
+    def least_tissue(self) -> float:
+        """The scanner value above which a voxel shows tissue, not air or lung."""
+        view = self._values[::2, ::4, ::4]
+        return -300.0 if self.case.modality == "CT" else float(np.percentile(view, 40))
 
     def _cut(self, voxels: NDArray[np.generic], grid: PatchGrid) -> sitk.Image:
         """Return the part of the image that a patch can touch; one voxel when it touches none."""

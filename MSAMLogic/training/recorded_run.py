@@ -23,6 +23,7 @@ from MSAMLogic.predictor import Predictor, TorchPredictor
 from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.configuration import RunConfig, read_yaml, validated
 from MSAMLogic.training.loaded_case import LoadedCase
+from MSAMLogic.training.recorded_scans import ScanShares
 from MSAMLogic.training.records import write_records
 from MSAMLogic.training.run import ENDLESS, Batch, TrainingRun, one_thread
 from MSAMLogic.training.samples import PatchSamples, SampleMix
@@ -40,8 +41,9 @@ class RecordedConfig(RunConfig):
             it is; it gets one if it has none, and sees more if it saw less than such parts see today.
         minutes: wall-clock budget of the training, after the recording.
         recorded: folders that other runs recorded, to learn from beside one's own.
-        drawn: share of the recordings on lesions that a reader drew; the others are on made-up ones.
-        varied: share of the drawn ones whose scan is stretched, turned, and seen by another scanner.
+        drawn: share of the recordings on lesions that a reader drew.
+        implanted: share of those on lesions blended into whole scans; the others are on small made-up scans.
+        varied: share of the whole scans that are stretched, turned, and seen by another scanner.
         redrawn: share of the lesions on made-up scans whose target is what another reader would draw.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
@@ -57,6 +59,7 @@ class RecordedConfig(RunConfig):
     batch_size: int = Field(default=8, ge=1)
     recorded: tuple[Path, ...] = ()
     drawn: float = Field(default=0.5, ge=0, le=1)
+    implanted: float = Field(default=0.0, ge=0, le=1)
     varied: float = Field(default=0.0, ge=0, le=1)
     redrawn: float = Field(default=0.0, ge=0, le=1)
     learning_rate: float = Field(default=1.5e-3, gt=0)
@@ -67,6 +70,11 @@ class RecordedConfig(RunConfig):
     mix: SampleMix = SampleMix(lesion=0.15, inserted=0.5, region=0.35)
     store: Path | None = None
     patch_spacings: tuple[Annotated[float, Field(gt=0)], float] = (0.5, 5.0)
+
+    @property
+    def shares(self) -> ScanShares:
+        """How often each kind of scan is recorded."""
+        return ScanShares(self.drawn, self.implanted, self.varied)
 
     @classmethod
     def read(cls, path: Path) -> Self:

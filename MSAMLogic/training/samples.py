@@ -153,7 +153,7 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
         if kind == "lesion":
             target = case.target(lesion, grid) & within
         elif kind == "inserted":
-            target = self._shape(patch, rng) & within
+            target = self.shape(patch, rng) & within
             if not target.any():
                 return patch, None
             patch = insert_lesion(patch, target, rng)
@@ -169,8 +169,11 @@ class PatchSamples(Dataset[dict[str, Tensor]]):
             patch = _augment(normalise(patch, case.case.modality), case.case.modality, rng)
         return patch, target
 
-    def _shape(self, patch: NDArray[np.float32], rng: np.random.Generator) -> Mask:
-        """Return the shape of a lesion to insert: grown, lobulated, spiculated, or a real lesion's."""
+    def shape(self, patch: NDArray[np.float32], rng: np.random.Generator) -> Mask:
+        """Return the shape of a lesion to insert into a patch, near its middle.
+
+        Grown, lobulated, spiculated, or a real lesion's.
+        """
         n = self.patch_size
         kind = rng.random()
         if kind < 0.25:

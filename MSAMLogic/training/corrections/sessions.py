@@ -29,7 +29,7 @@ from MSAMLogic.mask_in_cube import mask_share
 from MSAMLogic.predictor import FloatArray, Predictor, Relay
 from MSAMLogic.session import Click, InteractiveSession
 from MSAMLogic.training.corrections.record import as_record
-from MSAMLogic.training.recorded_scans import Mask, drawn_scan, made_up_scan
+from MSAMLogic.training.recorded_scans import Mask, ScanShares, any_scan
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.voxels import VoxelSet
 
@@ -49,10 +49,8 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         seed: of the whole sequence.
         count: how many sessions there are.
         clicks: most clicks a session.
-        drawn: share of the sessions on lesions that a reader drew, on the whole scan; the others are on
-            made-up lesions, and coherent regions, of a small one.
+        shares: of the kinds of scan that are clicked.
         own: share of the sessions in which the network's own corrector corrects.
-        varied: share of the drawn ones whose scan is seen otherwise.
     """
 
     def __init__(
@@ -62,13 +60,12 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         seed: int,
         count: int,
         clicks: int,
-        drawn: float,
+        shares: ScanShares,
         own: float,
-        varied: float = 0.0,
     ) -> None:
         self.predictor, self.samples = predictor, samples
         self.seed, self.count, self.clicks = seed, count, clicks
-        self.drawn, self.own, self.varied = drawn, own, varied
+        self.shares, self.own = shares, own
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -77,11 +74,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
     def __getitem__(self, number: int) -> list[NDArray[np.void]]:
         """Return the records of session ``number``; none when there was nothing to correct."""
         rng = np.random.default_rng((self.seed, 3, number))
-        image, modality, truth = (
-            drawn_scan(self.samples, rng, self.varied)
-            if rng.random() < self.drawn
-            else made_up_scan(self.samples, number, rng)
-        )
+        image, modality, truth = any_scan(self.samples, number, self.shares, rng)
         manners: list[Manner] = [_as_answered, _as_asked, _as_asked_nearby, _where_clicked]
         manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
         try:

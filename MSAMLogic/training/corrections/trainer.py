@@ -71,9 +71,8 @@ class CorrectorRun(RecordedRun):
             config.seed,
             config.sessions,
             config.clicks,
-            config.drawn,
+            config.shares,
             config.own,
-            config.varied,
         )
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:

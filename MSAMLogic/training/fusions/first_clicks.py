@@ -20,13 +20,14 @@ from MSAMLogic.mask_in_cube import mask_share
 from MSAMLogic.predictor import Predictor
 from MSAMLogic.session_state import Click
 from MSAMLogic.training.fusions.record import as_record
-from MSAMLogic.training.recorded_scans import Mask, drawn_scan, made_up_scan
+from MSAMLogic.training.recorded_scans import Mask, ScanShares, any_scan
 from MSAMLogic.training.samples import PatchSamples
 from MSAMLogic.training.turning import random_rotation
 from MSAMLogic.voxels import VoxelSet
 
 _SLOPPY = 0.4  # share of the readers who click beside the middle of the lesion
 _DEEP = 0.5  # share of the greatest depth that such a click has at least
+_ASKEW = 0.5  # share of the scans on which the patient lies a little askew
 _CUBES = 2  # of every first click
 _VARIED = (0.6, 1.7)  # how many times as large as usual the cells of a recorded cube are
 _OTHER = 0.3  # share of the cubes for which another look is believed than the one that suits best
@@ -40,23 +41,14 @@ class FirstClicks(Dataset[list[NDArray[np.void]]]):
         samples: where lesions come from; its cases are the scans.
         seed: of the whole sequence.
         count: how many clicks there are.
-        drawn: share of the clicks on lesions that a reader drew, on the whole scan; the others are on
-            made-up lesions, and coherent regions, of a small one.
-        varied: share of the drawn ones whose scan is seen otherwise.
+        shares: of the kinds of scan that are clicked.
     """
 
     def __init__(
-        self,
-        predictor: Predictor,
-        samples: PatchSamples,
-        seed: int,
-        count: int,
-        drawn: float,
-        varied: float = 0.0,
+        self, predictor: Predictor, samples: PatchSamples, seed: int, count: int, shares: ScanShares
     ) -> None:
         self.predictor, self.samples = predictor, samples
-        self.seed, self.count = seed, count
-        self.drawn, self.varied = drawn, varied
+        self.seed, self.count, self.shares = seed, count, shares
 
     def __len__(self) -> int:
         """Return the number of clicks."""
@@ -65,20 +57,14 @@ class FirstClicks(Dataset[list[NDArray[np.void]]]):
     def __getitem__(self, number: int) -> list[NDArray[np.void]]:
         """Return the records of click ``number``; none when there is nothing to see round it."""
         rng = np.random.default_rng((self.seed, 6, number))
-        image, modality, truth = (
-            self._scan(rng) if rng.random() < self.drawn else made_up_scan(self.samples, number, rng)
-        )
+        image, modality, truth = any_scan(self.samples, number, self.shares, rng)
+        if rng.random() < _ASKEW:
+            turn = random_rotation(15, rng) @ np.asarray(image.GetDirection()).reshape(3, 3)
+            image.SetDirection([float(v) for v in turn.ravel()])
         try:
             return record_first_click(self.predictor, image, modality, truth, rng)
         except ImageError:  # nothing but one value round the click: no reader would click there
             return []
-
-    def _scan(self, rng: np.random.Generator) -> tuple[sitk.Image, Modality, Mask]:
-        image, modality, truth = drawn_scan(self.samples, rng, self.varied)
-        if rng.random() < 0.5:  # the same scan, the patient lying a little askew
-            turn = random_rotation(15, rng) @ np.asarray(image.GetDirection()).reshape(3, 3)
-            image.SetDirection([float(v) for v in turn.ravel()])
-        return image, modality, truth
 
 
 def record_first_click(

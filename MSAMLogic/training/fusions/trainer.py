@@ -62,7 +62,7 @@ class FusionRun(RecordedRun):
 
     @classmethod
     def _recorder(cls, config: FusionConfig, predictor: Predictor, samples: PatchSamples) -> Recorder:
-        return FirstClicks(predictor, samples, config.seed, config.first_clicks, config.drawn, config.varied)
+        return FirstClicks(predictor, samples, config.seed, config.first_clicks, config.shares)
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:
         return FusionSamples(files, self.config.seed, ENDLESS)
