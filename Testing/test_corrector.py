@@ -421,17 +421,20 @@ def written_config(tmp_path: Path, scan_folder: Path, **changes: object) -> Path
     return path
 
 
-def test_a_run_records_sessions_on_varied_scans_where_it_is_asked_to(
+def test_a_run_records_sessions_on_the_scans_that_it_is_asked_for(
     tmp_path: Path, scan_folder: Path, two_scans: PatchSamples
 ) -> None:
-    def records(varied: float) -> list[bytes]:
-        path = written_config(tmp_path, scan_folder, drawn=1.0, varied=varied)
+    def records(varied: float, drawn: float = 1.0, implanted: float = 0.0) -> list[bytes]:
+        shares = {"drawn": drawn, "implanted": implanted, "varied": varied}
+        path = written_config(tmp_path, scan_folder, **shares)
         recorder = CorrectorRun._recorder(CorrectorConfig.read(path), ThresholdPredictor(), two_scans)
         return [record.tobytes() for number in range(4) for record in recorder[number]]
 
     plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, ScanShares(1.0), 0.0)
     expected = [record.tobytes() for number in range(4) for record in plain[number]]
     assert records(0.0) == expected and records(1.0) != expected and expected
+    made_up, implanted = records(0.0, drawn=0.0), records(0.0, drawn=0.0, implanted=1.0)
+    assert implanted not in (expected, made_up) and implanted
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -516,6 +519,7 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
 def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, scan_folder: Path) -> None:
     first = CorrectorConfig.read(written_config(tmp_path, scan_folder))
     CorrectorRun(first, log=lambda line: None).run()
+    (tmp_path / "run/recordings/.partial-000003.npy").write_bytes(b"")  # as a run that was killed leaves it
     lines: list[str] = []
     again = first.model_copy(
         update={

@@ -358,19 +358,20 @@ def test_a_first_click_is_the_same_whenever_it_is_recorded(two_scans: PatchSampl
     assert one[5][0].tobytes() != one[1][0].tobytes()
 
 
-def test_a_run_records_first_clicks_on_varied_scans_where_it_is_asked_to(
+def test_a_run_records_first_clicks_on_the_scans_that_it_is_asked_for(
     tmp_path: Path, two_scans: PatchSamples
 ) -> None:
     network = build_model("", FUSING)
     save_weights(tmp_path / "start.safetensors", network.config, network.state_dict())
 
-    def record(varied: float) -> np.void:
+    def record(varied: float, drawn: float = 1.0, implanted: float = 0.0) -> np.void:
         config = FusionConfig(
             recipe="look fusion",
             data=tmp_path,
             output=tmp_path,
             start=str(tmp_path / "start.safetensors"),
-            drawn=1.0,
+            drawn=drawn,
+            implanted=implanted,
             varied=varied,
         )
         recorder = FusionRun._recorder(config, FusingPredictor(keep), two_scans)
@@ -378,13 +379,15 @@ def test_a_run_records_first_clicks_on_varied_scans_where_it_is_asked_to(
 
     plain = FirstClicks(FusingPredictor(keep), two_scans, 0, 3000, ScanShares(1.0))[5][0]
     assert record(0.0).tobytes() == plain.tobytes() != record(1.0).tobytes()
+    made_up, implanted = record(0.0, drawn=0.0), record(0.0, drawn=0.0, implanted=1.0)
+    assert implanted.tobytes() not in (plain.tobytes(), made_up.tobytes())
 
 
 @pytest.mark.parametrize("drawn", [0.0, 1.0])
 def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSamples, drawn: float) -> None:
     clicks = FirstClicks(FusingPredictor(keep), two_scans, 1, 30, ScanShares(drawn))
     shares, scales = [], []
-    for number in range(12):
+    for number in range(24):
         one, other = clicks[number]
         for record in (one, other):
             i, j, k = np.rint(record["click"]).astype(int)
@@ -393,7 +396,7 @@ def test_a_recorded_click_lies_in_the_lesion_and_in_the_cube(two_scans: PatchSam
             assert np.isfinite(record["answers"][:3].astype(float)).any()
         scales.append(float(one["voxel"][0] / other["voxel"][0]))
     assert np.mean(np.array(shares) > 0.5) > 0.9  # a cell is not a voxel
-    assert max(scales) > 1.2 and min(scales) < 0.8  # each in two cubes of different spacing
+    assert max(scales) / min(scales) > 1.3  # each in two cubes of different spacing, as far as voxels allow
 
 
 def test_a_recorded_cube_lies_round_the_look_that_is_believed(

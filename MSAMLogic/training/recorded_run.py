@@ -172,7 +172,7 @@ class RecordedRun(TrainingRun):
     def _samples(self) -> Dataset[Batch]:
         files = self._recorded()
         for folder in self.config.recorded:
-            files += sorted(folder.glob("*.npy"))
+            files += sorted(folder.glob("[!.]*.npy"))  # a killed run leaves a hidden part of a file
         learnt = sum(p.numel() for p in self.network.parameters() if p.requires_grad)
         self.log(f"{len(files)} {self.unit}s, {learnt:,} parameters that learn, on {self.device}")
         return self._samples_of(files)
