@@ -428,10 +428,10 @@ def test_a_run_records_sessions_on_the_scans_that_it_is_asked_for(
         shares = {"drawn": drawn, "implanted": implanted, "varied": varied}
         path = written_config(tmp_path, scan_folder, **shares)
         recorder = CorrectorRun._recorder(CorrectorConfig.read(path), ThresholdPredictor(), two_scans)
-        return [record.tobytes() for number in range(4) for record in recorder[number]]
+        return [record.tobytes() for number in range(8) for record in recorder[number]]
 
     plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, ScanShares(1.0), 0.0)
-    expected = [record.tobytes() for number in range(4) for record in plain[number]]
+    expected = [record.tobytes() for number in range(8) for record in plain[number]]
     assert records(0.0) == expected and records(1.0) != expected and expected
     made_up, implanted = records(0.0, drawn=0.0), records(0.0, drawn=0.0, implanted=1.0)
     assert implanted not in (expected, made_up) and implanted
