@@ -486,6 +486,13 @@ def evaluate(
             min=0,
         ),
     ] = 0,
+    implanted: Annotated[
+        int,
+        typer.Option(
+            help="So many made-up lesions of any size in the scan of each case instead of its own.",
+            min=0,
+        ),
+    ] = 0,
     csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,
     sheet: Annotated[
         Path | None,
@@ -494,12 +501,17 @@ def evaluate(
 ) -> None:
     """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
     if data.is_file():
-        if model or all_patients or baselines or without or varied or sheet or precision != "auto":
+        others = (model, all_patients, baselines, without, varied, implanted, sheet, precision != "auto")
+        if any(others):
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
         _evaluate_experiment(data, device, most, csv)
         return
-    if varied and sheet is not None:
-        raise TrainingError("The picture sheet shows scans as they are; leave --varied or --sheet out.")
+    if varied and implanted:
+        raise TrainingError("Lesions are measured in varied scans or implanted; leave one of the two out.")
+    if (varied or implanted) and sheet is not None:
+        raise TrainingError(
+            "The picture sheet shows scans as they are; leave --varied and --implanted, or --sheet, out."
+        )
     from MSAMLogic.evaluation.methods import sessions_to_measure
     from MSAMLogic.evaluation.per_lesion import write_csv
     from MSAMLogic.evaluation.report import compare, comparison_table, summarise, table
@@ -522,7 +534,9 @@ def evaluate(
         precision,  # type: ignore[arg-type]
     )
     with tqdm(unit="series", disable=not sys.stderr.isatty()) as bar:
-        results = compare(sessions, cases, on_result=lambda _: bar.update(), varied=varied)
+        results = compare(
+            sessions, cases, on_result=lambda _: bar.update(), varied=varied, implanted=implanted
+        )
     typer.echo(table(summarise(results)) if len(sessions) == 1 else comparison_table(results))
     if csv is not None:
         write_csv(csv, results)

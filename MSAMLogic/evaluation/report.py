@@ -6,13 +6,14 @@ is the same point for all, every later one answers the method's own mistakes, as
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
+from MSAMLogic.evaluation.implanted import implanted_lesions
 from MSAMLogic.evaluation.protocol import ClickSeries, Session, lesions, run_clicks
 from MSAMLogic.evaluation.seen_otherwise import seen_otherwise
 from MSAMLogic.training.cases import Case
@@ -100,6 +101,7 @@ def compare(
     clicks: int = 10,
     on_result: Callable[[LesionResult], object] | None = None,
     varied: int = 0,
+    implanted: int = 0,
 ) -> list[LesionResult]:
     """Click every lesion of every case with each method as the protocol says.
 
@@ -110,28 +112,38 @@ def compare(
         on_result: called after each lesion and method, for a progress bar.
         varied: in how many variations each lesion's scan is seen, instead of as it is; see
             :func:`MSAMLogic.evaluation.seen_otherwise.seen_otherwise`.
+        implanted: how many implanted lesions of each case are clicked, instead of its own; see
+            :func:`MSAMLogic.evaluation.implanted.implanted_lesions`.
 
     Raises:
         ImageError: when an image or mask cannot be used.
     """
     results = []
     for case in cases:
-        image, mask = sitk.ReadImage(str(case.image_path)), sitk.ReadImage(str(case.mask_path))
-        for number, lesion in enumerate(lesions(mask), start=1):
-            shown = (
-                seen_otherwise(case, image, lesion, number, varied)
-                if varied
-                else [(case.name, image, lesion)]
-            )
-            for name, scan, truth in shown:
-                volume = float(sitk.GetArrayViewFromImage(truth).sum() * np.prod(truth.GetSpacing()))
-                for method, session in sessions.items():
-                    series = run_clicks(session, scan, truth, clicks)
-                    result = LesionResult(case.source, name, series, method, number, volume)
-                    results.append(result)
-                    if on_result is not None:
-                        on_result(result)
+        for number, name, scan, truth in _shown(case, varied, implanted):
+            volume = float(sitk.GetArrayViewFromImage(truth).sum() * np.prod(truth.GetSpacing()))
+            for method, session in sessions.items():
+                series = run_clicks(session, scan, truth, clicks)
+                result = LesionResult(case.source, name, series, method, number, volume)
+                results.append(result)
+                if on_result is not None:
+                    on_result(result)
     return results
+
+
+def _shown(case: Case, varied: int, implanted: int) -> Iterator[tuple[int, str, sitk.Image, sitk.Image]]:
+    """Yield what is clicked of a case: the lesion's number, a name, the scan and the lesion on its grid."""
+    if implanted:
+        for number, (name, scan, truth) in enumerate(implanted_lesions(case, implanted), start=1):
+            yield number, name, scan, truth
+        return
+    image, mask = sitk.ReadImage(str(case.image_path)), sitk.ReadImage(str(case.mask_path))
+    for number, lesion in enumerate(lesions(mask), start=1):
+        if not varied:
+            yield number, case.name, image, lesion
+            continue
+        for name, scan, truth in seen_otherwise(case, image, lesion, number, varied):
+            yield number, name, scan, truth
 
 
 def summarise(results: Sequence[LesionResult]) -> list[SourceSummary]:
