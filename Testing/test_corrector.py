@@ -552,7 +552,14 @@ def test_a_wrong_field_is_named(tmp_path: Path, scan_folder: Path, field: str, v
         CorrectorConfig.read(written_config(tmp_path, scan_folder, **{field: value}))
 
 
-@pytest.mark.parametrize("name", ["corrector.yaml", "corrector_again.yaml", "corrector_closer.yaml"])
+def test_shares_of_more_than_all_scans_are_refused(tmp_path: Path, scan_folder: Path) -> None:
+    with pytest.raises(TrainingError, match="drawn and implanted"):
+        CorrectorConfig.read(written_config(tmp_path, scan_folder, drawn=0.6, implanted=0.5))
+
+
+@pytest.mark.parametrize(
+    "name", ["corrector.yaml", "corrector_again.yaml", "corrector_closer.yaml", "corrector_implanted.yaml"]
+)
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
     path = Path(__file__).parents[1] / "configs" / name
     assert recipe_of(path) == "corrector"

@@ -486,6 +486,8 @@ def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, scan_fol
         "look_fusion_again.yaml",
         "look_fusion_varied.yaml",
         "look_fusion_varied_again.yaml",
+        "look_fusion_implanted.yaml",
+        "look_fusion_implanted_again.yaml",
     ],
 )
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:

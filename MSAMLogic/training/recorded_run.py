@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
@@ -70,6 +70,12 @@ class RecordedConfig(RunConfig):
     mix: SampleMix = SampleMix(lesion=0.15, inserted=0.5, region=0.35)
     store: Path | None = None
     patch_spacings: tuple[Annotated[float, Field(gt=0)], float] = (0.5, 5.0)
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if self.drawn + self.implanted > 1:
+            raise ValueError("the shares drawn and implanted add up to more than 1")
+        return self
 
     @property
     def shares(self) -> ScanShares:
