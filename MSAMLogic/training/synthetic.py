@@ -98,6 +98,9 @@ def coherent_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Gene
         return None
     region: Mask = ndimage.binary_closing(labels == label, iterations=2)
     region = ndimage.binary_fill_holes(region)[reach:-reach, reach:-reach, reach:-reach]
+    # What is one piece round a corner beyond the patch may be two within it.
+    labels, _ = ndimage.label(region, np.ones((3, 3, 3)))
+    region = labels == labels[tuple(seed - reach)]
     return region if _is_a_thing(region) else None
 
 
