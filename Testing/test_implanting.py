@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from images import oblique
 from scipy import ndimage
 
+from MSAMLogic.geometry import PatchGrid
 from MSAMLogic.training import implanting
 from MSAMLogic.training.cases import read_cases
 from MSAMLogic.training.implanting import implanted_scan, without_skull
@@ -62,11 +63,12 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> PatchSamples:
 
 
 def test_a_lesion_is_added_and_the_scan_stays_as_it_is_elsewhere(heads: PatchSamples) -> None:
-    changed = 0
+    changed = outlying = 0
     for seed in range(24):
         found = implanted_scan(heads, rng_of(seed))
         assert found is not None
-        scan, case, truth = found
+        scan, modality, truth = found
+        case = heads.by_source[modality][0]
         before = sitk.GetArrayFromImage(case.image).astype(np.float32)
         values = sitk.GetArrayFromImage(scan)
         assert values.shape == truth.shape == before.shape and np.isfinite(values).all()
@@ -74,12 +76,16 @@ def test_a_lesion_is_added_and_the_scan_stays_as_it_is_elsewhere(heads: PatchSam
         assert scan.GetDirection() == pytest.approx(case.image.GetDirection())
         assert ndimage.label(truth, np.ones((3, 3, 3)))[1] == 1 and truth.sum() >= 30
         deep = ndimage.binary_erosion(truth, iterations=2)
-        far = ndimage.distance_transform_edt(~truth, sampling=SPACING[::-1]) > 60
+        # A lesion that fades is gone so far beyond its edge as it is deep; and a patch has cells.
+        depth = ndimage.distance_transform_edt(np.pad(truth, 1), sampling=SPACING[::-1]).max()
+        far = ndimage.distance_transform_edt(~truth, sampling=SPACING[::-1]) > 1.2 * depth + 13
         kept = values[far]
+        outlying += far.any()
         # What is not lesion is as it was, or has been taken away with the skull: one value.
         removed = kept != before[far]
         assert not removed.any() or np.unique(kept[removed]).size == 1
         changed += bool(deep.any()) and float(np.abs(values - before)[deep].mean()) > 12
+    assert outlying > 20
     assert changed > 12  # most of them can be seen; some are too thin to have a middle
 
 
@@ -93,6 +99,21 @@ def test_lesions_are_large_and_small_and_lie_in_tissue(heads: PatchSamples) -> N
         sizes.append(float((truth.sum() * np.prod(SPACING) * 6 / np.pi) ** (1 / 3)))
         assert (distance[truth] < RADIUS + 3).mean() > 0.95
     assert min(sizes) < 12 and max(sizes) > 50  # millimetres
+
+
+def test_in_a_ct_a_lesion_differs_as_soft_tissue_does_not_as_bone_and_air(heads: PatchSamples) -> None:
+    case = heads.by_source["CT"][0]
+    image = sitk.GetArrayFromImage(case.image).astype(np.float32)
+    _, distance = head()
+    image[(distance < 46) & (distance > 38)] = 1500  # a skull
+    scan = sitk.GetImageFromArray(image)
+    scan.CopyInformation(case.image)
+    middle = case.grid.point(np.array([40.0, 40.0, 25.0]))
+    for seed in range(12):
+        patch = PatchGrid(middle, 2.0, 48)
+        values, tissue = implanting._windowed(scan, case, patch, rng_of(seed))
+        assert -250 <= values.min() <= -80 and 120 <= values.max() <= 400
+        assert tissue[24, 24, 24] and not tissue[0, 0, 0]  # air in the corner
 
 
 def test_chance_comes_from_the_seed(heads: PatchSamples) -> None:

@@ -117,6 +117,7 @@ def compare(
 
     Raises:
         ImageError: when an image or mask cannot be used.
+        TrainingError: when lesions are to be implanted in a case that cannot be read or has none of its own.
     """
     results = []
     for case in cases:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.geometry import PatchGrid, extract_patch
+from MSAMLogic.intensity import Modality
 from MSAMLogic.largest_error import largest_part
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.samples import PatchSamples
@@ -36,8 +37,8 @@ _BARE = 0.5  # share of the MR scans that lose what lies about that deep
 
 def implanted_scan(
     samples: PatchSamples, rng: np.random.Generator
-) -> tuple[sitk.Image, LoadedCase, Mask] | None:
-    """Return a whole scan with a lesion blended in, its case, and (k, j, i) that lesion.
+) -> tuple[sitk.Image, Modality, Mask] | None:
+    """Return a whole scan with a lesion blended in, its modality, and (k, j, i) that lesion.
 
     None where no place for one was found.
 
@@ -54,7 +55,7 @@ def implanted_scan(
         implanted = _implanted(image, case, body[rng.integers(len(body))], samples, rng)
         if implanted is not None:
             scan, truth = implanted
-            return scan, case, truth
+            return scan, case.case.modality, truth
     return None
 
 
@@ -129,9 +130,8 @@ def _windowed(
     """Return a patch of the scan, CT in a window, and where it shows tissue."""
     values = extract_patch(image, patch, np.nan, antialias=True)
     within = ~np.isnan(values)
-    lowest = float(np.min(values, where=within, initial=np.inf))
-    tissue = within & (np.nan_to_num(values, nan=lowest) > case.least_tissue)
-    filled = np.nan_to_num(values, nan=lowest)
+    filled = np.nan_to_num(values, nan=float(np.min(values, where=within, initial=np.inf)))
+    tissue = within & (filled > case.least_tissue)
     if case.case.modality == "CT":
         filled = np.clip(filled, rng.uniform(*_LOWEST_HU), rng.uniform(*_HIGHEST_HU))
     return filled.astype(np.float32), ndimage.binary_closing(tissue, iterations=2) & within

@@ -51,8 +51,7 @@ def any_scan(
     if kind < shares.drawn:
         return drawn_scan(samples, rng, shares.varied)
     if kind < shares.drawn + shares.implanted and (found := implanted_scan(samples, rng)) is not None:
-        image, case, truth = found
-        return _maybe_varied(image, case.case.modality, truth, rng, shares.varied)
+        return _maybe_varied(*found, rng, shares.varied)
     return made_up_scan(samples, number, rng)
 
 
