@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from images import balls, middle
 from test_convolution import plain
+from torch import nn
 
 from MSAMLogic import InteractiveSession, load_model
 from MSAMLogic.errors import ModelError
@@ -46,7 +47,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 @settings(deadline=None, max_examples=40)
 @given(
     batch=st.integers(1, 2),
-    channels=st.sampled_from((16, 20, 70)),
+    channels=st.sampled_from((8, 9, 16, 20, 70)),
     out=st.sampled_from((1, 8, 24)),
     kernel=st.sampled_from((2, 3)),
     stride=st.integers(1, 2),
@@ -112,13 +113,39 @@ def test_nothing_is_rounded_unasked_or_where_gradients_are_wanted():
 
 
 @needs_eight_bits
-@pytest.mark.parametrize("channels, options", [(8, {}), (32, {"groups": 2})])
+@pytest.mark.parametrize(
+    "channels, options",
+    [(4, {}), (8, {"padding": 0}), (8, {"stride": 2}), (8, {"dilation": 2}), (32, {"groups": 2})],
+)
 def test_few_channels_and_groups_stay_exact(channels, options):
     convolution, volume = made(channels, **options), torch.randn(1, channels, 8, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(
             rounded(convolution, volume), plain(convolution)(volume), rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+@pytest.mark.parametrize("width", [2, 10])
+def test_pairs_for_cells_give_the_same_numbers(channels, width):
+    convolution, volume = made(channels, out=3, bias=False), torch.randn(2, channels, 5, 6, width)
+    with torch.no_grad():
+        expected = plain(convolution)(volume)
+        # (B, 2 C, D, H, W / 2): each pair's first cell before its second.
+        pairs = volume.unflatten(4, (-1, 2)).movedim(5, 1).flatten(1, 2)
+        found = nn.functional.conv3d(pairs, eight_bit.paired_weight(convolution.weight), padding=1)
+        found = found.unflatten(1, (2, -1)).movedim(1, 5).flatten(4)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@needs_eight_bits
+def test_eight_channels_are_rounded_in_pairs_where_the_width_is_even():
+    convolution = made(8)
+    for width, is_rounded in ((8, True), (7, False)):
+        volume = torch.randn(1, 8, 6, 7, width)
+        with torch.no_grad():
+            lost = error(rounded(convolution, volume), plain(convolution)(volume))
+        assert (1e-4 < lost < 0.02) if is_rounded else lost < 1e-5
 
 
 @needs_eight_bits

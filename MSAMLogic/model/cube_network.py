@@ -43,7 +43,8 @@ class CubeNetwork(nn.Module):
 
     def values(self, channels: Tensor) -> Tensor:
         """Map (B, channels, n, n, n) to float32 (B, n, n, n); n a multiple of the coarsest cell."""
-        full = self.stem(channels).relu()
+        # In place, as in a residual block.
+        full = self.stem(channels).relu_()
         shown = [full]
         for level in self._levels[1:]:
             name = f"{level}_blocks" if level == self._levels[-1] else f"{level}_block"
@@ -51,6 +52,6 @@ class CubeNetwork(nn.Module):
         x = shown.pop()
         for level in reversed(self._levels[1:-1]):
             x = self.get_submodule(f"merge_{level}")(shown.pop() + self.get_submodule(f"{level}_up")(x))
-        full = self.merge_full((full + self.get_submodule("full_up")(x)).relu()).relu()
+        full = self.merge_full(self.get_submodule("full_up")(x).add_(full).relu_()).relu_()
         out: Tensor = self.head(full)[:, 0].float()
         return out

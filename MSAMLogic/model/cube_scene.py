@@ -31,7 +31,8 @@ class CubeScene:
     def __init__(self, image: Tensor, click: Tensor, sigma: float) -> None:
         self.within = (~image.isnan()).float()
         known = torch.nan_to_num(image)
-        self.squared = _squared_distance(click.float(), image.shape[-1])
+        self._along = _squared_along(click.float(), image.shape[-1])
+        self.squared = self._along[0] + self._along[1] + self._along[2]
         scene = self.mean(known, self.near(sigma))
         deviation = self.mean((known - scene) ** 2, self.near(sigma)).sqrt() + 1e-3
         self.values = (known - scene) / deviation * self.within
@@ -40,7 +41,9 @@ class CubeScene:
 
     def near(self, sigma: float) -> Tensor:
         """Return weights (B, n, n, n) that fall off with the distance from the click, sigma in cells."""
-        return torch.exp(-self.squared / (2 * sigma**2))
+        # A Gaussian is a product along the axes, so it takes 3 n exponentials and not n³.
+        x, y, z = (torch.exp(-squared / (2 * sigma**2)) for squared in self._along)
+        return x * y * z
 
     def mean(self, values: Tensor, weight: Tensor) -> Tensor:
         """Return the weighted mean (B, 1, 1, 1) of values (B, n, n, n) in the image."""
@@ -77,7 +80,10 @@ def voxel_channels(voxel: Tensor, n: int) -> list[Tensor]:
     return [long[:, axis, None, None, None].expand(-1, n, n, n) for axis in range(3)]
 
 
-def _squared_distance(point: Tensor, n: int) -> Tensor:
-    """Return the squared distance (B, n, n, n) of each cell from a point (B, 3) in cells."""
+def _squared_along(point: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the squared distance along each axis of a cube's cells from a point (B, 3) in cells.
+
+    Their sum is (B, n, n, n), the squared distance.
+    """
     along = (torch.arange(n, device=point.device, dtype=torch.float32) - point[..., None]) ** 2
-    return along[:, 0, :, None, None] + along[:, 1, None, :, None] + along[:, 2, None, None, :]
+    return along[:, 0, :, None, None], along[:, 1, None, :, None], along[:, 2, None, None, :]

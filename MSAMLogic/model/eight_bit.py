@@ -63,15 +63,17 @@ def eight_bit_convolutions() -> Iterator[None]:
 def convolved(convolution: nn.Conv3d, volume: Tensor) -> Tensor | None:
     """Return a convolution's float32 result in eight bits, channels last in memory.
 
-    None where it is not to be had so: outside of :func:`eight_bit_convolutions`, with gradients, with few
-    channels or several groups, and where the volume is not finite.
+    None where it is not to be had so: outside of :func:`eight_bit_convolutions`, with gradients, with too
+    few channels or several groups, and where the volume is not finite.
 
     Args:
         convolution: zero padded, on the processor.
         volume: (B, C, D, H, W) float32.
     """
-    fits = convolution.groups == 1 and convolution.in_channels >= _FEWEST_CHANNELS
-    if not _is_on.get() or torch.is_grad_enabled() or not fits:
+    if not _is_on.get() or torch.is_grad_enabled() or convolution.groups > 1:
+        return None
+    cells = _cells_at_once(convolution, volume.shape)
+    if cells * convolution.in_channels < _FEWEST_CHANNELS:
         return None
     volume = volume.contiguous(memory_format=torch.channels_last_3d)
     # As one row: of a volume with channels last torch reduces and rounds far more slowly.
@@ -83,10 +85,33 @@ def convolved(convolution: nn.Conv3d, volume: Tensor) -> Tensor | None:
         return None
     zero = round(-low / scale)
     rounded = torch.add(torch.tensor(zero + 0.5), row, alpha=1 / scale).to(torch.uint8)
-    batch, channels, *sides = volume.shape
-    integers = rounded.view(batch, *sides, channels).permute(0, 4, 1, 2, 3)
-    weights = _weights(convolution, zero != 0, volume.shape)
-    return _convolve(convolution, integers, scale, zero, weights)
+    batch, channels, depth, height, width = volume.shape
+    integers = rounded.view(batch, depth, height, width // cells, cells * channels).permute(0, 4, 1, 2, 3)
+    weights = _weights(convolution, zero != 0, integers.shape, cells)
+    found = _convolve(convolution, integers, scale, zero, weights)
+    if cells == 1:
+        return found
+    return found.permute(0, 2, 3, 4, 1).reshape(batch, depth, height, width, -1).permute(0, 4, 1, 2, 3)
+
+
+def paired_weight(weight: Tensor) -> Tensor:
+    """Return the weight of a convolution that takes two neighbours along the last axis for one cell.
+
+    Args:
+        weight: (out channels, in channels, d, h, 3).
+
+    Returns:
+        (2 x out channels, 2 x in channels, d, h, 3), both sides the first neighbour's channels first: so a
+        volume lies in memory with channels last, and becomes (B, 2 C, D, H, W / 2) without a copy.
+    """
+    out_channels, in_channels, depth, height, _ = weight.shape
+    paired = weight.new_zeros((2, out_channels, 2, in_channels, depth, height, 3))
+    for to in range(2):
+        for tap in range(3):
+            # The neighbour that this tap of the first or second cell reads, counted from the pair before.
+            pair, which = divmod(2 + to + tap - 1, 2)
+            paired[to, :, which, :, :, :, pair] = weight[..., tap]
+    return paired.reshape(2 * out_channels, 2 * in_channels, depth, height, 3)
 
 
 @cache
@@ -107,7 +132,14 @@ def is_known() -> bool:
     return found is not None and bool((found - expected).std() < 0.03 * expected.std())
 
 
-def _weights(convolution: nn.Conv3d, has_zero: bool, shape: torch.Size) -> PackedWeights:
+def _cells_at_once(convolution: nn.Conv3d, shape: torch.Size) -> int:
+    """Return 2 where a convolution of few channels can take pairs for cells, else 1."""
+    is_same = (convolution.kernel_size[2], convolution.stride[2], convolution.dilation[2]) == (3, 1, 1)
+    is_few = convolution.in_channels < _FEWEST_CHANNELS
+    return 2 if is_few and is_same and convolution.padding[2] == 1 and shape[4] % 2 == 0 else 1
+
+
+def _weights(convolution: nn.Conv3d, has_zero: bool, shape: torch.Size, cells: int) -> PackedWeights:
     """Return the packed weights for volumes of a shape, from before if the weights are still the same."""
     weight = convolution.weight.detach()
     version = 0 if weight.is_inference() else convolution.weight._version
@@ -116,7 +148,7 @@ def _weights(convolution: nn.Conv3d, has_zero: bool, shape: torch.Size) -> Packe
     if key not in known:
         if any(other[:2] != key[:2] for other in known):
             known.clear()
-        known[key] = _pack(convolution, weight, has_zero, shape)
+        known[key] = _pack(convolution, paired_weight(weight) if cells == 2 else weight, has_zero, shape)
     return known[key]
 
 
@@ -140,12 +172,13 @@ def _pack(convolution: nn.Conv3d, weight: Tensor, has_zero: bool, shape: torch.S
 def _convolve(
     convolution: nn.Conv3d, integers: Tensor, scale: float, zero: int, weights: PackedWeights
 ) -> Tensor:
+    bias = convolution.bias
     found: Tensor = torch.ops.onednn.qconv_pointwise(
         integers,
         scale,
         zero,
         *weights,
-        convolution.bias,
+        bias if bias is None else bias.repeat(len(weights.scales) // len(bias)),
         list(convolution.stride),
         list(convolution.padding),
         list(convolution.dilation),

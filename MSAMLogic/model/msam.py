@@ -19,6 +19,7 @@ from MSAMLogic.model.mask_decoder import MaskDecoder
 from MSAMLogic.model.mask_enhanced_adapter import MaskEnhancedAdapter
 from MSAMLogic.model.network import Network
 from MSAMLogic.model.prompt_encoder import PromptEncoder
+from MSAMLogic.model.resampling import halved
 
 
 class PatchFeatures(NamedTuple):
@@ -152,7 +153,7 @@ class MSAM(Network):
             logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
             return Segmentation(logits, decoded, iou, decoded)
         logits, quality = self.detail_branch(features.detail, upscaled, decoded, mask_logits, coords, labels)
-        next_prompt = nn.functional.avg_pool3d(logits, 2).clamp(-10, 10)
+        next_prompt = halved(logits).clamp(-10, 10)
         return Segmentation(logits, next_prompt, iou if quality is None else quality, decoded)
 
     def answer(

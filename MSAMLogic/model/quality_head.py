@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
+from MSAMLogic.model.resampling import halved
 
 _STATISTICS = 6
 _EPSILON = 1e-4
@@ -78,20 +79,15 @@ class QualityHead(nn.Module):
             half: (B, C, n/2, n/2, n/2) the branch's features that it was made of.
             quarter: (B, 2C, n/4, n/4, n/4) the same, coarser.
         """
-        answer = nn.functional.avg_pool3d(logits.detach().float(), 2)
-        features = half.detach().float()
+        answer = halved(logits.detach().float())
         inside = answer.sigmoid()
-        edge = 4 * inside * (1 - inside)
-
-        def mean_under(weight: Tensor) -> Tensor:
-            total = weight.sum((2, 3, 4)).clamp(min=_EPSILON)
-            return (features * weight).sum((2, 3, 4)) / total
-
+        weights = torch.cat([inside, 4 * inside * (1 - inside), torch.ones_like(inside)], dim=1).flatten(2)
+        features = half.detach().float().movedim(1, -1).flatten(1, 3)
+        with torch.autocast(half.device.type, enabled=False):
+            means = weights @ features / weights.sum(dim=2, keepdim=True).clamp(min=_EPSILON)
         described = torch.cat(
             [
-                mean_under(inside),
-                mean_under(edge),
-                features.mean((2, 3, 4)),
+                means.flatten(1),
                 quarter.detach().float().mean((2, 3, 4)),
                 answer_statistics(answer),
             ],

@@ -110,9 +110,11 @@ class RelativeAttention(nn.Module):
     def _real_bias(self, terms: PositionTerms) -> Tensor:
         """Return the additive logits between real tokens, shape (B, heads, g³, g³)."""
         g = self.grid_size
-        by_key = terms.b[..., :g, None, :g] + terms.c[..., None, :g, :g]
-        bias = terms.a[..., None, None, :g] + by_key.unsqueeze(4)
-        return bias.flatten(5, 7).flatten(2, 4)
+        by_key = (terms.b[..., :g, None, :g] + terms.c[..., None, :g, :g]).flatten(4)
+        # Its eight values once for each (kd, kh): what no other row of a product adds to stays exact, and
+        # the product lies in memory as attention wants it.
+        repeated = torch.eye(g, dtype=terms.a.dtype, device=terms.a.device).repeat(1, g**2)
+        return (terms.a[..., :g] @ repeated).add_(by_key.unsqueeze(4)).flatten(2, 4)
 
     def _log_padding_mass(self, terms: PositionTerms) -> Tensor:
         """Return ``log m`` of the padding for every real query, shape (B, heads, g³), at least float32.
