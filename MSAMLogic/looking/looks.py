@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from MSAMLogic.between_cubes import brought_to
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.predictor import Answer, FloatArray
@@ -67,14 +68,16 @@ class Look:
 
     def logits_in(self, grid: PatchGrid) -> FloatArray:
         """Return the answer on another cube, (n, n, n), NaN where the look shows nothing."""
-        return extract_patch(self.answer_grid.image(self.logits.astype(np.float32)), grid, outside=np.nan)
+        return brought_to(grid, self.logits, self.answer_grid, np.nan)
 
-    def grid_weights(self) -> sitk.Image:
-        """Return how much each cell counts beside other looks: 1 at the centre, almost 0 at the border."""
+    def weights(self) -> FloatArray:
+        """Return how much each cell (r, r, r) counts beside other looks: 1 amid, almost 0 at the border."""
         r = self.logits.shape[0]
-        ramp = 1 - np.abs(np.arange(r) + 0.5 - r / 2) / (r / 2)
-        weights = np.minimum(np.minimum(ramp[:, None, None], ramp[None, :, None]), ramp[None, None, :])
-        return self.answer_grid.image(weights.astype(np.float32))
+        ramp = (1 - np.abs(np.arange(r) + 0.5 - r / 2) / (r / 2)).astype(np.float32)
+        weights: FloatArray = np.minimum(
+            np.minimum(ramp[:, None, None], ramp[None, :, None]), ramp[None, None, :]
+        )
+        return weights
 
 
 @dataclass(frozen=True)
@@ -382,7 +385,7 @@ def fused_mask(looks: Sequence[Look], image: ImageGrid, within: Region) -> tuple
         logits = _sample(look.answer_grid.image(look.logits.astype(np.float32)), reference, UNKNOWN_LOGIT)
         if len(looks) == 1:
             return logits > 0, region
-        total += logits * _sample(look.grid_weights(), reference, 0.0)
+        total += logits * _sample(look.answer_grid.image(look.weights()), reference, 0.0)
     return total > 0, region
 
 
@@ -391,15 +394,13 @@ def joint_logits(looks: Sequence[Look], grid: PatchGrid) -> FloatArray:
 
     Each look counts by its distance to its own border, as in :func:`fused_mask`.
     """
-    reference = grid.reference()
     total = np.full((grid.size,) * 3, 1e-6 * UNKNOWN_LOGIT, np.float32)
     weight = np.full((grid.size,) * 3, 1e-6, np.float32)
     for look in looks:
-        logits = _sample(look.answer_grid.image(look.logits.astype(np.float32)), reference, UNKNOWN_LOGIT)
-        weights = _sample(look.grid_weights(), reference, 0.0)
-        total += logits * weights
+        weights = brought_to(grid, look.weights(), look.answer_grid, 0.0)
+        total += weights * brought_to(grid, look.logits, look.answer_grid, UNKNOWN_LOGIT)
         weight += weights
-    return np.ascontiguousarray((total / weight).transpose(2, 1, 0))
+    return total / weight
 
 
 def _sample(image: sitk.Image, reference: sitk.Image, outside: float) -> FloatArray:
