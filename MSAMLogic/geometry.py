@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from MSAMLogic.aligned_sampling import sampled
 from MSAMLogic.errors import ImageError
 
 Point = tuple[float, float, float]
@@ -21,6 +22,9 @@ Index = tuple[int, int, int]
 
 # Patch axes in LPS: dim 0 runs to the patient's right, dim 1 to anterior, dim 2 to superior.
 RAS_AXES: tuple[float, ...] = (-1.0, 0.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 1.0)
+# Voxels that a patch may leave an image's axes by, from one face to the other, and still lie along them: what
+# the headers of scans lose to rounding.
+_ASKEW_VOXELS = 1e-4
 
 
 def lps_from_ras(point: Point) -> Point:
@@ -274,7 +278,13 @@ def extract_patch(
         raise ImageError(f"The image has {image.GetDimension()} dimensions; give a single 3D volume.")
     repeat = 2 if antialias and grid.spacing > 1.75 * min(image.GetSpacing()) else 1
     fine = PatchGrid(grid.centre, grid.spacing / repeat, grid.size * repeat, grid.axes)
-    sampled = sitk.Resample(
+    aligned = None if nearest else _along_image_axes(ImageGrid.of(image), fine)
+    if aligned is not None:
+        positions, order = aligned
+        # (k, j, i), as the array is; the view ends with this function, and the image does not.
+        values = sampled(sitk.GetArrayViewFromImage(image), positions, outside, repeat)
+        return np.array(values.transpose(order), order="C")
+    resampled = sitk.Resample(
         image,
         fine.reference(),
         sitk.Transform(),
@@ -283,6 +293,26 @@ def extract_patch(
         sitk.sitkFloat32,
     )
     if repeat > 1:
-        sampled = sitk.BinShrink(sampled, (repeat,) * 3)
+        resampled = sitk.BinShrink(resampled, (repeat,) * 3)
     # A copy in any case: of a single voxel the view would be contiguous, and outlive its image.
-    return np.array(sitk.GetArrayViewFromImage(sampled).transpose(2, 1, 0), np.float32, order="C")
+    return np.array(sitk.GetArrayViewFromImage(resampled).transpose(2, 1, 0), np.float32, order="C")
+
+
+def _along_image_axes(
+    image: ImageGrid, patch: PatchGrid
+) -> tuple[list[NDArray[np.float64]], tuple[int, int, int]] | None:
+    """Return where a patch's voxels lie along the axes of an image, or None where its axes are others.
+
+    Returns:
+        Fractional indices along k, j and i, and which of those three each axis of the patch is.
+    """
+    start = image.index(patch.origin)
+    corner = patch.world(np.eye(3))
+    steps = np.array([image.index(tuple(point)) - start for point in corner])  # (patch axis, image axis)
+    axes = np.abs(steps).argmax(axis=1)
+    along = np.zeros_like(steps)
+    along[range(3), axes] = steps[range(3), axes]
+    if sorted(axes) != [0, 1, 2] or np.abs(steps - along).max() * patch.size > _ASKEW_VOXELS:
+        return None
+    positions = [start[axis] + along[:, axis].sum() * np.arange(patch.size) for axis in (2, 1, 0)]
+    return positions, _index(2 - axes)
