@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.between_cubes import brought_to
+from MSAMLogic.bounding_box import bounding_box
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
 from MSAMLogic.predictor import Answer, FloatArray
@@ -111,20 +112,20 @@ def lesion_extent(look: Look, inside: NDArray[np.float64] | None = None) -> Exte
             every speck that the network put elsewhere.
     """
     mask = look.logits > 0
-    if not mask.any():
+    box = bounding_box(mask)
+    if box is None:
         return None
     r = mask.shape[0]
     scale = look.grid.size / r
     if inside is not None:
-        labels, count = ndimage.label(mask)
+        labels, count = ndimage.label(mask[box])
         if count > 1:
             cell = np.clip(np.floor((inside + 0.5) / scale).astype(int), 0, r - 1)
-            label = labels[tuple(cell)]
-            if label == 0:
-                offsets = np.argwhere(mask)
-                nearest = offsets[int(((offsets - cell) ** 2).sum(axis=1).argmin())]
-                label = labels[tuple(nearest)]
-            mask = labels == label
+            filled = np.argwhere(labels)
+            offsets = filled + [axis.start for axis in box] - cell
+            nearest = filled[int((offsets**2).sum(axis=1).argmin())]
+            mask = np.zeros_like(mask)
+            mask[box] = labels == labels[tuple(nearest)]
     low, high, cut = np.zeros(3), np.zeros(3), [False] * 6
     for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
