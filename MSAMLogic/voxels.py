@@ -83,6 +83,13 @@ class VoxelSet:
             return self
         return VoxelSet.of(self.read(self.region) & ~other.read(self.region), self.region)
 
+    def dice(self, other: VoxelSet) -> float:
+        """Return the Dice coefficient of both sets; 1 where both are empty."""
+        common = self.region.intersection(other.region)
+        both = np.count_nonzero(self.read(common) & other.read(common)) if not common.empty else 0
+        total = sum(np.count_nonzero(voxels.read(voxels.region)) for voxels in (self, other))
+        return 2 * both / total if total else 1.0
+
 
 EMPTY = VoxelSet(NOWHERE, np.zeros((0, 0, 0), np.uint8))
 

@@ -296,6 +296,28 @@ def test_a_lesion_is_drawn_again_in_a_cube_round_what_was_drawn_first(shown: flo
     assert 2 * (fused & truth).sum() / (fused.sum() + truth.sum()) > 0.95
 
 
+@pytest.mark.parametrize("offset, is_kept", [(0.0, True), (24.0, False)])
+def test_of_two_different_things_that_is_meant_which_the_click_is_in_the_middle_of(
+    offset: float, is_kept: bool
+) -> None:
+    """The chosen look shows a large ball, the fusion a small one beside the click."""
+    size = (96, 96, 96)
+    centre = middle(balls(size=size))
+    point = (centre[0] + offset, centre[1], centre[2])
+    large = balls(size=size, centres=[centre], radius=36.0)
+    grid = ImageGrid.of(large)
+    mask = VoxelSet.of(sitk.GetArrayFromImage(large) > 50, grid.whole)
+    chosen = replace(look(3.0, 72.0, 48), grid=PatchGrid(centre, 3.0, 48))
+
+    def beside_click(known: FirstLooks) -> np.ndarray:
+        away = replace(known, click=known.click - np.array([3.0 / known.cube.spacing, 0, 0], np.float32))
+        return around_click(away, 5.0 / known.cube.spacing)
+
+    fused = MaskFusion(FusingPredictor(beside_click), large).fused(mask, chosen, [chosen], point)
+    assert (fused is mask) == is_kept
+    assert grid.nearest(point) in fused
+
+
 def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:
     image, centre = ball()
     masks = []

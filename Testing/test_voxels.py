@@ -126,3 +126,14 @@ def test_eight_voxels_take_one_byte_and_the_surroundings_none() -> None:
     array = np.zeros((100, 100, 100), bool)
     array[40:60, 40:60, 40:56] = True
     assert VoxelSet.of(array, Region((0, 0, 0), (100, 100, 100))).bits.nbytes == 20 * 20 * 2
+
+
+@unhurried
+@given(first=placed_bits(), second=placed_bits())
+def test_dice_is_that_of_the_plain_arrays(
+    first: tuple[np.ndarray, Region], second: tuple[np.ndarray, Region]
+) -> None:
+    one, other = plain(first), plain(second)
+    total = one.sum() + other.sum()
+    expected = 2 * (one & other).sum() / total if total else 1.0
+    assert VoxelSet.of(*first).dice(VoxelSet.of(*second)) == expected

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import SimpleITK as sitk
 
 from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.looking.centredness import centredness
 from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
 from MSAMLogic.looking.looks import Look
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
@@ -16,6 +17,8 @@ from MSAMLogic.voxels import VoxelSet
 # The cube lies round the lesion of the look that was chosen; where that look is wrong, so is the cube. What
 # the fusion draws in it says better where the lesion is, so it is drawn once more in a cube round that.
 _TIMES = 2
+# Dice below which two masks are not two drawings of one thing.
+_SAME_THING = 0.2
 
 
 class MaskFusion:
@@ -33,6 +36,9 @@ class MaskFusion:
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
         """Return what all looks show together; the mask as it was where the click would be lost.
 
+        Where that is another thing altogether than the chosen look shows, a small core of it, say, what the
+        click lies more in the middle of is returned.
+
         Args:
             mask: what the chosen look shows.
             chosen: the look that suits the lesion best.
@@ -40,6 +46,7 @@ class MaskFusion:
             point: LPS millimetres of the click, for the lesion.
         """
         spacings = self._predictor.capabilities.fused_looks
+        shown = mask
         for _ in range(_TIMES):
             cube = fusion_cube(chosen, point, self._grid)
             logits = self._predictor.fuse(first_looks_in(cube, self._image, chosen, looks, spacings, point))
@@ -47,4 +54,7 @@ class MaskFusion:
             if self._grid.nearest(point) not in drawn:
                 break
             mask, chosen = drawn, Look.of(cube, Answer(logits, logits, 1.0))
-        return mask
+        if shown.dice(mask) >= _SAME_THING:
+            return mask
+        voxel = self._grid.nearest(point)
+        return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
