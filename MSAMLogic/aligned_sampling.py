@@ -48,10 +48,7 @@ def sampled(
         _axis_weights(np.asarray(along, np.float64), size, averaged)
         for along, size in zip(positions, values.shape, strict=True)
     ]
-    rows, columns = (slice(axis.cells.min(), axis.cells.max() + 1) for axis in axes[1:])
-    found = _along_first(values[:, rows, columns], axes[0])
-    for axis, start in ((1, rows.start), (2, columns.start)):
-        found = _along(found, axes[axis]._replace(cells=axes[axis].cells - start), axis)
+    found = _weighted_sums(values, *axes)
     first, second, third = (axis.within for axis in axes)
     if min(first.min(), second.min(), third.min()) < 1:
         share = first[:, None, None] * second[:, None] * third
@@ -74,30 +71,35 @@ def _axis_weights(positions: NDArray[np.float64], size: int, averaged: int) -> _
     )
 
 
-def _along_first(values: NDArray[Any], axis: _AxisWeights) -> NDArray[np.float32]:
-    """Return the weighted sums along the first axis, slab by slab: one slab stays in the processor's cache.
+def _weighted_sums(
+    values: NDArray[Any], first: _AxisWeights, second: _AxisWeights, third: _AxisWeights
+) -> NDArray[np.float32]:
+    """Return the weighted sums along all axes.
 
-    Not as a product of matrices: NumPy's threads would go on waiting for more of them, in the network's way.
+    Slab by slab, so that what lies between stays in the processor's cache and takes no memory. Not as
+    products of matrices: NumPy's threads would go on waiting for more of them, in the network's way.
     """
-    found = np.zeros((len(axis.cells), *values.shape[1:]), np.float32)
-    part = np.empty(values.shape[1:], np.float32)
-    for result, cells, weights in zip(found, axis.cells, axis.weights, strict=True):
+    rows, columns = (slice(axis.cells.min(), axis.cells.max() + 1) for axis in (second, third))
+    values = values[:, rows, columns]
+    row_cells, column_cells = (second.cells - rows.start).T, (third.cells - columns.start).T
+    row_weights, column_weights = second.weights.T[:, :, None], third.weights.T[:, None, :]
+    found = np.empty(tuple(len(axis.cells) for axis in (first, second, third)), np.float32)
+    slab = np.empty(values.shape[1:], np.float32)
+    part = np.empty_like(slab)
+    for result, cells, weights in zip(found, first.cells, first.weights, strict=True):
+        slab.fill(0)
         for cell, weight in zip(cells, weights, strict=True):
             if weight:
                 np.multiply(values[cell], weight, out=part)
-                result += part
+                slab += part
+        by_row = _added(slab[c] * w for c, w in zip(row_cells, row_weights, strict=True))
+        result[:] = _added(by_row.take(c, 1) * w for c, w in zip(column_cells, column_weights, strict=True))
     return found
 
 
-def _along(values: NDArray[np.float32], axis: _AxisWeights, number: int) -> NDArray[np.float32]:
-    """Return the weighted sums along axis ``number``."""
-    shape = [1, 1, 1]
-    shape[number] = len(axis.cells)
-    parts: Iterator[NDArray[np.float32]] = (
-        values.take(cells, number) * weights.reshape(shape)
-        for cells, weights in zip(axis.cells.T, axis.weights.T, strict=True)
-    )
-    found = next(parts)
+def _added(parts: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the sum of at least one array, added up in the first."""
+    total = next(parts)
     for part in parts:
-        found += part
-    return found
+        total += part
+    return total
