@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid
-from MSAMLogic.looking.looks import Look, as_large, sharpest_look, show_little, steadiest_look
+from MSAMLogic.looking.looks import (
+    Look,
+    as_large,
+    lesion_extent,
+    sharpest_look,
+    show_little,
+    steadiest_look,
+)
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
@@ -127,3 +134,20 @@ def test_a_lesion_that_finer_patches_cut_stays_with_the_chosen_look() -> None:
     assert sharpest_look(cut, [faint(0.75, 4.0), cut]) is cut
     empty = look(1.5, 0.0)
     assert sharpest_look(empty, [faint(0.75, 4.0), empty]) is empty
+
+
+@pytest.mark.parametrize(
+    ("click", "low", "high"), [(2.0, 6, 10), (12.0, 6, 10), (16.0, 18, 26), (8.0, 6, 10)]
+)
+def test_of_several_parts_the_one_nearest_to_the_click_is_the_lesion(
+    click: float, low: int, high: int
+) -> None:
+    logits = np.full((CELLS,) * 3, -5.0, np.float16)
+    logits[6:10, 20:24, 20:24] = logits[18:26, 20:24, 20:24] = 5.0
+    parts = Look(PatchGrid((0.0, 0.0, 0.0), 1.5, CELLS), logits, logits)
+    extent = lesion_extent(parts, np.array([click, 22.0, 22.0]))
+    assert extent is not None
+    assert (extent.low[0], extent.high[0]) == (low - 0.5, high - 0.5)
+    assert extent.volume == pytest.approx((high - low) * 16 * 1.5**3)
+    whole = lesion_extent(parts)
+    assert whole is not None and (whole.low[0], whole.high[0]) == (5.5, 25.5)

@@ -256,6 +256,25 @@ def test_affinity_keeps_the_two_kinds_of_click_apart() -> None:
     assert not click_affinity(patch, *clicked_brightness(patch, coords), torch.tensor([[-1]])).any()
 
 
+def test_affinity_is_a_gaussian_of_the_nearest_brightness_under_a_click() -> None:
+    """For each width the clicks for the lesion, then those against it; clicks of a batch need not be as many."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 1, 3, 4, 5, generator=generator)
+    brightness, noise = torch.randn(2, 3, generator=generator), torch.rand(2, 3, generator=generator) + 0.2
+    labels = torch.tensor([[1, 1, 0], [-1, 0, 1]])
+    found = click_affinity(image, brightness, noise, labels)
+    for sample in range(2):
+        for column, (width, value) in enumerate(((1.5, 1), (1.5, 0), (4.0, 1), (4.0, 0))):
+            alike = [
+                torch.exp(
+                    -0.5 * ((image[sample, 0] - brightness[sample, n]) / (width * noise[sample, n])) ** 2
+                )
+                for n in range(3)
+                if labels[sample, n] == value
+            ]
+            torch.testing.assert_close(found[sample, column], torch.stack(alike).amax(dim=0))
+
+
 def test_flood_reaches_what_is_connected_and_nothing_else() -> None:
     affinity = torch.full((1, 1, 20, 20, 20), 0.1)
     affinity[0, 0, 2:10, 2:10, 2:10] = 0.9
@@ -316,6 +335,30 @@ def test_the_quality_head_learns_how_good_an_answer_is_and_leaves_the_features_a
         optimizer.step()
     assert half.grad is None and quarter.grad is None and logits.grad is None
     assert torch.allclose(head(logits, half, quarter), wanted, atol=0.1)
+
+
+def test_the_quality_head_sees_the_features_under_the_answer_along_its_edge_and_everywhere() -> None:
+    head = QualityHead(replace(TINY, detail_width=8, quality_width=16))
+    head.layers = nn.Sequential(nn.Identity())
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(2, 1, 8, 8, 8, generator=generator)
+    half = torch.randn(2, 32, 4, 4, 4, generator=generator)
+    quarter = torch.randn(2, 64, 2, 2, 2, generator=generator)
+    pooled = nn.functional.avg_pool3d(logits, 2)
+    inside = pooled.sigmoid()
+    edge = 4 * inside * (1 - inside)
+    axes = (2, 3, 4)
+    seen = torch.cat(
+        (
+            (half * inside).sum(axes) / inside.sum(axes),
+            (half * edge).sum(axes) / edge.sum(axes),
+            half.mean(axes),
+            quarter.mean(axes),
+            answer_statistics(pooled),
+        ),
+        dim=1,
+    )
+    torch.testing.assert_close(head(logits, half, quarter), seen.sigmoid())
 
 
 def test_the_estimate_of_a_session_is_the_quality_head_s() -> None:
