@@ -257,7 +257,7 @@ def test_affinity_keeps_the_two_kinds_of_click_apart() -> None:
 
 
 def test_affinity_is_a_gaussian_of_the_nearest_brightness_under_a_click() -> None:
-    """For each width the clicks for the lesion, then those against it; clicks of a batch need not be as many."""
+    """For each width the clicks for the lesion, then those against it, which need not be as many in each."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(2, 1, 3, 4, 5, generator=generator)
     brightness, noise = torch.randn(2, 3, generator=generator), torch.rand(2, 3, generator=generator) + 0.2
