@@ -318,6 +318,25 @@ def test_of_two_different_things_that_is_meant_which_the_click_is_in_the_middle_
     assert grid.nearest(point) in fused
 
 
+@pytest.mark.parametrize("open_faces, is_taken", [(3, True), (4, False), (6, False)])
+def test_a_drawing_without_an_edge_is_not_taken(open_faces: int, is_taken: bool) -> None:
+    """Whatever the cube, what the fusion draws goes on beyond some of its faces."""
+    image, centre = ball(radius=12.0)
+    mask = VoxelSet.of(array(image > 50), ImageGrid.of(image).whole)
+    chosen = replace(look(1.5, 24.0), grid=PatchGrid(centre, 1.5, 32))
+
+    def with_arms(known: FirstLooks) -> FloatArray:
+        logits = around_click(known, 12.0 / known.cube.spacing)
+        half, arm = slice(0, N // 2), slice(N // 2 - 2, N // 2 + 2)
+        for face in range(open_faces):
+            along = np.moveaxis(logits if face < 3 else logits[::-1, ::-1, ::-1], face % 3, 0)
+            along[half, arm, arm] = 5.0
+        return logits
+
+    fused = MaskFusion(FusingPredictor(with_arms), image).fused(mask, chosen, [chosen], centre)
+    assert (fused is not mask) == is_taken
+
+
 def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:
     image, centre = ball()
     masks = []

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.looking.centredness import centredness
 from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
-from MSAMLogic.looking.looks import Look
+from MSAMLogic.looking.looks import Look, lesion_extent
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.predictor import Answer, Predictor
 from MSAMLogic.voxels import VoxelSet
@@ -19,6 +19,8 @@ from MSAMLogic.voxels import VoxelSet
 _TIMES = 2
 # Dice below which two masks are not two drawings of one thing.
 _SAME_THING = 0.2
+# Faces of its cube that a drawing may reach; with more it has an edge almost nowhere, and is a box.
+_MOST_CUT_FACES = 3
 
 
 class MaskFusion:
@@ -36,8 +38,9 @@ class MaskFusion:
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
         """Return what all looks show together; the mask as it was where the click would be lost.
 
-        Where that is another thing altogether than the chosen look shows, a small core of it, say, what the
-        click lies more in the middle of is returned.
+        Where that fills its cube, and so has no edge, the mask stays as it was too. Where it is another thing
+        altogether than the chosen look shows, a small core of it, say, what the click lies more in the
+        middle of is returned.
 
         Args:
             mask: what the chosen look shows.
@@ -46,7 +49,7 @@ class MaskFusion:
             point: LPS millimetres of the click, for the lesion.
         """
         spacings = self._predictor.capabilities.fused_looks
-        shown = mask
+        shown, shown_by = mask, chosen
         for _ in range(_TIMES):
             cube = fusion_cube(chosen, point, self._grid)
             logits = self._predictor.fuse(first_looks_in(cube, self._image, chosen, looks, spacings, point))
@@ -54,7 +57,14 @@ class MaskFusion:
             if self._grid.nearest(point) not in drawn:
                 break
             mask, chosen = drawn, Look.of(cube, Answer(logits, logits, 1.0))
+        if chosen is not shown_by and _fills_its_cube(chosen):
+            return shown
         if shown.dice(mask) >= _SAME_THING:
             return mask
         voxel = self._grid.nearest(point)
         return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
+
+
+def _fills_its_cube(drawn: Look) -> bool:
+    extent = lesion_extent(drawn)
+    return extent is not None and sum(extent.cut) > _MOST_CUT_FACES
