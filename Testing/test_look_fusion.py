@@ -333,8 +333,28 @@ def test_a_drawing_without_an_edge_is_not_taken(open_faces: int, is_taken: bool)
             along[half, arm, arm] = 5.0
         return logits
 
-    fused = MaskFusion(FusingPredictor(with_arms), image).fused(mask, chosen, [chosen], centre)
+    # Without contrast no edge is sharper than another.
+    fused = MaskFusion(FusingPredictor(with_arms), image * 0).fused(mask, chosen, [chosen], centre)
     assert (fused is not mask) == is_taken
+
+
+@pytest.mark.parametrize(
+    "contrast, drawn_radius, is_kept", [(1.0, 15.0, True), (0.0, 15.0, False), (1.0, 20.0, False)]
+)
+def test_a_sharp_edge_is_not_left_for_a_dull_one(contrast: float, drawn_radius: float, is_kept: bool) -> None:
+    """The chosen look shows a ball, the fusion a smaller one, or that ball again."""
+    size = (96, 96, 96)
+    centre = middle(balls(size=size))
+    rng = np.random.default_rng(0)
+    lesion = balls(size=size, centres=[centre], radius=20.0)
+    noise = sitk.GetImageFromArray(rng.normal(0, 10, (96, 96, 96)).astype(np.float32))
+    noise.CopyInformation(lesion)
+    image = sitk.Cast(lesion, sitk.sitkFloat32) * contrast + noise
+    mask = VoxelSet.of(array(lesion > 50), ImageGrid.of(lesion).whole)
+    chosen = replace(look(2.0, 40.0, 48), grid=PatchGrid(centre, 2.0, 48))
+    predictor = FusingPredictor(lambda known: around_click(known, drawn_radius / known.cube.spacing))
+    fused = MaskFusion(predictor, image).fused(mask, chosen, [chosen], centre)
+    assert (fused is mask) == is_kept
 
 
 def test_a_fusion_that_leaves_the_click_out_is_not_taken() -> None:

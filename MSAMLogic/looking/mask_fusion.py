@@ -8,6 +8,8 @@ import SimpleITK as sitk
 
 from MSAMLogic.geometry import ImageGrid, Point
 from MSAMLogic.looking.centredness import centredness
+from MSAMLogic.looking.edge_sharpness import edge_sharpness
+from MSAMLogic.looking.first_looks import FirstLooks
 from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
 from MSAMLogic.looking.looks import Look, lesion_extent
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
@@ -21,6 +23,8 @@ _TIMES = 2
 _SAME_THING = 0.2
 # Faces of its cube that a drawing may reach; with more it has an edge almost nowhere, and is a box.
 _MOST_CUT_FACES = 3
+# A mask whose edge is so sharp is left only for one whose edge is so sharp beside it.
+_SHARP, _AS_SHARP = 1.1, 0.85
 
 
 class MaskFusion:
@@ -38,9 +42,9 @@ class MaskFusion:
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
         """Return what all looks show together; the mask as it was where the click would be lost.
 
-        Where that fills its cube, and so has no edge, the mask stays as it was too. Where it is another thing
-        altogether than the chosen look shows, a small core of it, say, what the click lies more in the
-        middle of is returned.
+        The mask stays as it was too where what is drawn fills its cube, and so has no edge, or leaves a sharp
+        edge of the image for a dull one. Where it is another thing altogether than the chosen look shows, a
+        small core of it, say, what the click lies more in the middle of is returned.
 
         Args:
             mask: what the chosen look shows.
@@ -49,22 +53,33 @@ class MaskFusion:
             point: LPS millimetres of the click, for the lesion.
         """
         spacings = self._predictor.capabilities.fused_looks
-        shown, shown_by = mask, chosen
+        shown, known_in = mask, []
         for _ in range(_TIMES):
             cube = fusion_cube(chosen, point, self._grid)
-            logits = self._predictor.fuse(first_looks_in(cube, self._image, chosen, looks, spacings, point))
+            known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
+            logits = self._predictor.fuse(known)
             drawn = redrawn_mask(mask, self._grid, cube, mask_share(mask, self._grid, cube), logits)
             if self._grid.nearest(point) not in drawn:
                 break
             mask, chosen = drawn, Look.of(cube, Answer(logits, logits, 1.0))
-        if chosen is not shown_by and _fills_its_cube(chosen):
+            known_in.append(known)
+        if not known_in or _fills_its_cube(chosen):
             return shown
-        if shown.dice(mask) >= _SAME_THING:
-            return mask
-        voxel = self._grid.nearest(point)
-        return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
+        if shown.dice(mask) < _SAME_THING:
+            voxel = self._grid.nearest(point)
+            return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
+        return shown if self._leaves_sharp_edge(shown, mask, known_in) else mask
+
+    def _leaves_sharp_edge(self, shown: VoxelSet, drawn: VoxelSet, known_in: Sequence[FirstLooks]) -> bool:
+        """Whether one mask follows a sharp edge of the image and another does not."""
+        known = max(known_in, key=lambda known: known.cube.spacing)  # the cube that holds both
+        before, after = (
+            edge_sharpness(known.image, mask_share(mask, self._grid, known.cube)) for mask in (shown, drawn)
+        )
+        return before > _SHARP and after < _AS_SHARP * before
 
 
 def _fills_its_cube(drawn: Look) -> bool:
+    """Whether what was drawn goes on beyond most faces of the cube it was drawn in."""
     extent = lesion_extent(drawn)
     return extent is not None and sum(extent.cut) > _MOST_CUT_FACES
