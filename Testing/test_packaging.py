@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,20 @@ def field(name: str) -> str:
 
 def test_every_python_file_is_listed() -> None:
     assert listed("MODULE_PYTHON_SCRIPTS") == in_folder("**/*.py")
+
+
+def test_an_installed_wheel_has_all_of_the_logic() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    logic = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+        for path in (ROOT / "MSAMLogic").rglob("*.py")
+    }
+    assert set(setuptools["packages"]) == logic | {"MSAMLogic.model_weights"}
+    carried = setuptools["package-data"]
+    for path in (ROOT / "MSAMLogic").rglob("*"):
+        if path.is_file() and path.suffix not in (".py", ".pyc"):
+            package = path.parent.relative_to(ROOT).as_posix().replace("/", ".")
+            assert any(path.match(pattern) for pattern in carried.get(package, [])), path
 
 
 def test_every_resource_is_listed() -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from MSAMLogic import weights
 from MSAMLogic.errors import DownloadError, WeightsError
+from MSAMLogic.weights import local_files
 
 CONTENT = random.Random(1).randbytes(700_001)
 OTHER_CONTENT = random.Random(2).randbytes(700_001)
@@ -348,7 +349,7 @@ def test_an_unchanged_file_is_hashed_once_and_a_changed_one_again(
         hashed.append(path)
         return real(path)
 
-    monkeypatch.setattr(weights, "file_sha256", hash_and_note)
+    monkeypatch.setattr(local_files, "file_sha256", hash_and_note)
     weights.verify(entry, path)
     assert hashed == []
     os.utime(path, ns=(1, 1))
@@ -574,7 +575,7 @@ def test_the_list_that_is_shipped_has_the_default_and_the_published_model() -> N
     names = {entry.name: entry.architecture for entry in weights.models()}
     assert names == {"default": "msam-compact", "sam-med3d-turbo": "sam-med3d-vit-b"}
     assert weights.find_model("default").url is None
-    folder = Path(weights.__file__).parents[1] / "model_weights"
+    folder = Path(weights.__file__).parents[2] / "model_weights"
     assert weights.weights_path(weights.find_model("default")) == folder / "msam-compact.safetensors"
 
 
