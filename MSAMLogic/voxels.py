@@ -55,6 +55,11 @@ class VoxelSet:
         """Whether there is no voxel in the set."""
         return self.region.empty
 
+    @property
+    def count(self) -> int:
+        """How many voxels there are."""
+        return int(np.count_nonzero(self.read(self.region)))
+
     def read(self, region: Region) -> BoolArray:
         """Return (k, j, i) of ``region``, true where the voxel is in the set."""
         out = np.zeros(tuple(reversed(region.size)), bool)
@@ -77,6 +82,11 @@ class VoxelSet:
         region = self.region.union(other.region)
         return VoxelSet.of(self.read(region) | other.read(region), region)
 
+    def intersection(self, other: VoxelSet) -> VoxelSet:
+        """Return the voxels that are in both sets."""
+        common = self.region.intersection(other.region)
+        return EMPTY if common.empty else VoxelSet.of(self.read(common) & other.read(common), common)
+
     def minus(self, other: VoxelSet) -> VoxelSet:
         """Return the voxels that are in this set and not in the other."""
         if self.region.intersection(other.region).empty:
@@ -87,7 +97,7 @@ class VoxelSet:
         """Return the Dice coefficient of both sets; 1 where both are empty."""
         common = self.region.intersection(other.region)
         both = np.count_nonzero(self.read(common) & other.read(common)) if not common.empty else 0
-        total = sum(np.count_nonzero(voxels.read(voxels.region)) for voxels in (self, other))
+        total = self.count + other.count
         return 2 * both / total if total else 1.0
 
 

@@ -73,6 +73,24 @@ def test_a_further_click_changes_the_mask_round_it_and_nothing_else(direction: t
     assert (after == before)[away > reach + 4 * correction.cube.spacing].all()
 
 
+@pytest.mark.parametrize("positive", [True, False])
+def test_a_click_for_the_lesion_takes_nothing_away_and_one_against_it_adds_nothing(positive: bool) -> None:
+    """The corrector obeys the click and would turn round all of its cube but for that and the first click."""
+
+    def turn_round(correction: Correction) -> FloatArray:
+        obeying, before = obey(correction, 4.0), as_before(correction)
+        offset = np.stack(np.indices(before.shape)) - correction.coords[0][:, None, None, None]
+        stays = (obeying != before) | (np.linalg.norm(offset, axis=0) < 2.0)
+        return np.where(stays, obeying, -before).astype(np.float32)
+
+    session, _, centre = started(turn_round)
+    before = array(session.mask)
+    session.click(beside(centre, RADIUS + 3.0 if positive else 5.0), positive=positive)
+    after = array(session.mask)
+    assert (after > before).any() == positive
+    assert (after < before).any() != positive
+
+
 def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:
     session, predictor, centre = started(obey)
     click = beside(centre, 6.0)

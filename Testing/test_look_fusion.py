@@ -339,10 +339,13 @@ def test_a_drawing_without_an_edge_is_not_taken(open_faces: int, is_taken: bool)
 
 
 @pytest.mark.parametrize(
-    "contrast, drawn_radius, is_kept", [(1.0, 15.0, True), (0.0, 15.0, False), (1.0, 20.0, False)]
+    "contrast, drawn_radius, is_kept",
+    [(1.0, 15.0, True), (0.0, 15.0, False), (1.0, 20.0, False), (1.0, 25.0, False)],
 )
-def test_a_sharp_edge_is_not_left_for_a_dull_one(contrast: float, drawn_radius: float, is_kept: bool) -> None:
-    """The chosen look shows a ball, the fusion a smaller one, or that ball again."""
+def test_within_a_sharp_edge_nothing_smaller_is_drawn(
+    contrast: float, drawn_radius: float, is_kept: bool
+) -> None:
+    """The chosen look shows a ball, the fusion a smaller one, that ball again, or a larger one."""
     size = (96, 96, 96)
     centre = middle(balls(size=size))
     rng = np.random.default_rng(0)

@@ -93,6 +93,9 @@ def test_what_is_left_of_a_set_without_another(
     left = first.minus(second).read(Region((0, 0, 0), (SIDE,) * 3))
     assert np.array_equal(left, plain(a) & ~plain(b))
     assert first.minus(EMPTY) is first and first.minus(first).empty
+    common = first.intersection(second)
+    assert np.array_equal(common.read(Region((0, 0, 0), (SIDE,) * 3)), plain(a) & plain(b))
+    assert first.intersection(EMPTY).empty and common.count == (plain(a) & plain(b)).sum()
 
 
 @unhurried

@@ -59,6 +59,9 @@ class MaskCorrector:
     ) -> VoxelSet:
         """Return a mask with what is wrong in a cube round the last click put right.
 
+        A click for the lesion only adds to the mask, one against it only takes away: what a corrector would
+        change the other way nobody complained of, and more than half of it was right.
+
         A click that the corrector does not obey lies in something small and far from the mask: it looks
         closer, and at last the click is obeyed without it. Earlier clicks stay obeyed, unless no part of the
         mask that a lesion click is in was right.
@@ -71,11 +74,14 @@ class MaskCorrector:
             depth: millimetres between the last click and the mask's edge.
         """
         known, logits = self._obedient(mask, clicks, looks, cube, depth)
-        redrawn = redrawn_mask(mask, self.grid, known.cube, known.before, logits)
+
+        def changed(logits: NDArray[np.float32]) -> VoxelSet:
+            redrawn = redrawn_mask(mask, self.grid, known.cube, known.before, logits)
+            return mask.union(redrawn) if clicks[-1].positive else mask.intersection(redrawn)
+
+        found = changed(logits)
         obeying = obeying_earlier_clicks(logits, known)
-        if obeying is logits or self.loses_lesion(redrawn, clicks):
-            return redrawn
-        return redrawn_mask(mask, self.grid, known.cube, known.before, obeying)
+        return found if obeying is logits or self.loses_lesion(found, clicks) else changed(obeying)
 
     def _obedient(
         self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float

@@ -23,7 +23,7 @@ _TIMES = 2
 _SAME_THING = 0.2
 # Faces of its cube that a drawing may reach; with more it has an edge almost nowhere, and is a box.
 _MOST_CUT_FACES = 3
-# A mask whose edge is so sharp is left only for one whose edge is so sharp beside it.
+# A mask whose edge is so sharp is left for a smaller one only where that one's edge is so sharp beside it.
 _SHARP, _AS_SHARP = 1.1, 0.85
 
 
@@ -42,9 +42,10 @@ class MaskFusion:
     def fused(self, mask: VoxelSet, chosen: Look, looks: Sequence[Look], point: Point) -> VoxelSet:
         """Return what all looks show together; the mask as it was where the click would be lost.
 
-        The mask stays as it was too where what is drawn fills its cube, and so has no edge, or leaves a sharp
-        edge of the image for a dull one. Where it is another thing altogether than the chosen look shows, a
-        small core of it, say, what the click lies more in the middle of is returned.
+        The mask stays as it was too where what is drawn fills its cube, and so has no edge, or runs within a
+        sharp edge of the image that the mask follows. (Readers do outline more than a sharp edge encloses.)
+        Where it is another thing altogether than the chosen look shows, a small core of it, say, what the
+        click lies more in the middle of is returned.
 
         Args:
             mask: what the chosen look shows.
@@ -68,10 +69,14 @@ class MaskFusion:
         if shown.dice(mask) < _SAME_THING:
             voxel = self._grid.nearest(point)
             return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
-        return shown if self._leaves_sharp_edge(shown, mask, known_in) else mask
+        return shown if self._shrinks_from_sharp_edge(shown, mask, known_in) else mask
 
-    def _leaves_sharp_edge(self, shown: VoxelSet, drawn: VoxelSet, known_in: Sequence[FirstLooks]) -> bool:
-        """Whether one mask follows a sharp edge of the image and another does not."""
+    def _shrinks_from_sharp_edge(
+        self, shown: VoxelSet, drawn: VoxelSet, known_in: Sequence[FirstLooks]
+    ) -> bool:
+        """Whether one mask follows a sharp edge of the image, and another, smaller one does not."""
+        if drawn.count >= shown.count:
+            return False
         known = max(known_in, key=lambda known: known.cube.spacing)  # the cube that holds both
         before, after = (
             edge_sharpness(known.image, mask_share(mask, self._grid, known.cube)) for mask in (shown, drawn)
