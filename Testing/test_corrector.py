@@ -195,7 +195,7 @@ def test_a_perfect_correction_costs_little_and_its_opposite_much() -> None:
     right = correction_figures(20 * target - 10, known, target)
     wrong = correction_figures(10 - 20 * target, known, target)
     assert right["loss"] < 0.01 and right["dice"] > 0.999
-    assert wrong["loss"] > 5 and wrong["dice"] < 0.01
+    assert wrong["loss"] > 5 and wrong["dice"] < 0.2
     assert 0.6 < right["dice_before"] < 0.72 and right["dice_answer"] > 0.99
 
 
@@ -206,6 +206,26 @@ def test_what_lies_beyond_the_image_costs_nothing() -> None:
     correction_figures(logits, known, target)["loss"].backward()
     assert logits.grad is not None
     assert not logits.grad[known.image.isnan()].any() and logits.grad.any()
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_what_the_click_cannot_change_counts_little(positive: bool) -> None:
+    made = correction()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    labels = known.labels.clone()
+    labels[:, -1] = int(positive)
+    logits = torch.zeros_like(target).requires_grad_()
+    figures = correction_figures(logits, known._replace(labels=labels), target)
+    figures["loss"].backward()
+    assert logits.grad is not None
+    edge = (known.distance.abs() <= 2) & ~known.image.isnan()
+    inside, outside = (edge & (known.before == share) for share in (1, 0))
+    changing, fixed = (outside, inside) if positive else (inside, outside)
+    assert logits.grad[changing].abs().mean() > 5 * logits.grad[fixed].abs().mean() > 0
+    # Everything is said to be lesion, and nothing: the mask can only grow, or only shrink.
+    for said in (10.0, -10.0):
+        told = correction_figures(torch.full_like(target, said), known._replace(labels=labels), target)
+        assert (told["dice"] == told["dice_before"]) == ((said < 0) == positive)
 
 
 def test_what_is_in_question_counts_more_than_the_rest() -> None:
@@ -558,7 +578,14 @@ def test_shares_of_more_than_all_scans_are_refused(tmp_path: Path, scan_folder: 
 
 
 @pytest.mark.parametrize(
-    "name", ["corrector.yaml", "corrector_again.yaml", "corrector_closer.yaml", "corrector_implanted.yaml"]
+    "name",
+    [
+        "corrector.yaml",
+        "corrector_again.yaml",
+        "corrector_closer.yaml",
+        "corrector_implanted.yaml",
+        "corrector_one_way.yaml",
+    ],
 )
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
     path = Path(__file__).parents[1] / "configs" / name

@@ -20,11 +20,17 @@ def weighted_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return (entropy * weight).sum(_AXES) / weight.sum(_AXES).clamp(min=1)
 
 
-def soft_dice_loss(logits: Tensor, target: Tensor, within: Tensor) -> Tensor:
-    """Return one minus the Dice (B,) of probabilities; ``within`` is 1 in the image and 0 beyond."""
-    probability, wanted = logits.sigmoid() * within, target * within
-    overlap = 2 * (probability * wanted).sum(_AXES) + 1
-    return 1 - overlap / (probability.sum(_AXES) + wanted.sum(_AXES) + 1)
+def soft_dice_loss(probability: Tensor, target: Tensor, within: Tensor) -> Tensor:
+    """Return one minus the Dice (B,) of probabilities (B, n, n, n).
+
+    Args:
+        probability: of the lesion, 0 to 1.
+        target: (B, n, n, n) share of each cell that is lesion.
+        within: (B, n, n, n) 1 in the image and 0 beyond.
+    """
+    said, wanted = probability * within, target * within
+    overlap = 2 * (said * wanted).sum(_AXES) + 1
+    return 1 - overlap / (said.sum(_AXES) + wanted.sum(_AXES) + 1)
 
 
 def mean_dice(mask: Tensor, lesion: Tensor, within: Tensor) -> Tensor:

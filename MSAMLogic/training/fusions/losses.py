@@ -31,7 +31,7 @@ def fusion_figures(logits: Tensor, known: FirstLookTensors, target: Tensor) -> d
     differ = (looks > 0).any(dim=1) & (looks < 0).any(dim=1)
     weight = within * torch.where(differ, _QUESTION_WEIGHT, 1.0)
     entropy = weighted_entropy(logits, target, weight)
-    dice_loss = soft_dice_loss(logits, target, within)
+    dice_loss = soft_dice_loss(logits.sigmoid(), target, within)
     return {
         "loss": (entropy + dice_loss).mean(),
         "dice": mean_dice(logits > 0, lesion, within),
