@@ -44,6 +44,9 @@ def timed(predictor: Any) -> Any:
         def correct(self, *args: Any) -> Any:
             return self._timed(super().correct, *args)
 
+        def fuse(self, *args: Any) -> Any:
+            return self._timed(super().fuse, *args)
+
     return Timed(predictor)
 
 
