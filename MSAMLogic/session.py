@@ -10,33 +10,23 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
+from MSAMLogic.clicking import ClickedState, NetworkOnImage
 from MSAMLogic.correcting.mask_corrector import MaskCorrector
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
+from MSAMLogic.geometry import ImageGrid, Point, Region
 from MSAMLogic.image_check import check_image
 from MSAMLogic.intensity import Modality, guess_modality
-from MSAMLogic.looking.look_again import better_look, first_looks, further_looks, open_faces
-from MSAMLogic.looking.looks import (
-    Look,
-    covered,
-    first_grid,
-    fused_mask,
-    is_connected,
-    joint_grid,
-    transfer_prompt,
-)
+from MSAMLogic.looking.look_again import open_faces
 from MSAMLogic.looking.mask_fusion import MaskFusion
 from MSAMLogic.looking.patch_answers import PatchAnswers
 from MSAMLogic.predictor import as_predictor
-from MSAMLogic.session_state import INSIDE, Click, Lesion, SessionState
-from MSAMLogic.voxels import EMPTY, VoxelSet, changed_region
+from MSAMLogic.session_state import Click, SessionState
+from MSAMLogic.voxels import VoxelSet, changed_region
 
 __all__ = ["Click", "InteractiveSession"]
 
@@ -63,9 +53,7 @@ class InteractiveSession:
                 "This model takes no clicks: it names what it finds. Let it propose lesions and refine them "
                 "with a model that takes clicks."
             )
-        self._answers: PatchAnswers | None = None
-        self._corrector: MaskCorrector | None = None
-        self._fusion: MaskFusion | None = None
+        self._network: NetworkOnImage | None = None
         self._grid = ImageGrid((0, 0, 0), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
         self._state = SessionState()
         self._past: list[SessionState] = []
@@ -83,11 +71,10 @@ class InteractiveSession:
             ImageError: when the image cannot be used; the session keeps its present one.
         """
         check_image(image)
-        self._answers = PatchAnswers(self._predictor, image, modality or guess_modality(image))
-        self._corrector = self._corrector_of(image)
-        fused = self._predictor.capabilities.fused_looks
-        self._fusion = MaskFusion(self._predictor, image) if fused else None
-        self._grid = self._answers.grid
+        answers = PatchAnswers(self._predictor, image, modality or guess_modality(image))
+        fuses = bool(self._predictor.capabilities.fused_looks)
+        fusion = MaskFusion(self._predictor, image) if fuses else None
+        self._network, self._grid = NetworkOnImage(answers, self._corrector_of(image), fusion), answers.grid
         self._state, self._past, self._future = SessionState(), [], []
 
     def click(self, point: Sequence[float], positive: bool = True) -> sitk.Image:
@@ -102,9 +89,9 @@ class InteractiveSession:
             ClickError: when the click lies outside the image, or is negative where there is nothing to
                 take away or the model takes no such clicks.
         """
-        self._require_image()
+        network = self._require_image()
         click = Click(self._check_point(point), bool(positive))
-        return self._go_to(self._after(click), click.point)
+        return self._go_to(ClickedState(network, self._state).after(click), click.point)
 
     def set_clicks(self, clicks: Sequence[Click]) -> sitk.Image:
         """Replace all clicks, for example when one was moved or deleted, and return the changed sub-region.
@@ -120,17 +107,12 @@ class InteractiveSession:
             ClickError: when a click lies outside the image, or is negative where there is nothing to
                 take away.
         """
-        self._require_image()
+        network = self._require_image()
         wanted = tuple(Click(self._check_point(click.point), bool(click.positive)) for click in clicks)
-        before = self._state
-        try:
-            self._state = self._nearest_state(wanted)
-            for click in wanted[len(self._state.clicks) :]:
-                self._state = self._after(click)
-            reached = self._state
-        finally:
-            self._state = before
-        return self._go_to(reached, wanted[-1].point if wanted else self._last_point(before))
+        state = self._nearest_state(wanted)
+        for click in wanted[len(state.clicks) :]:
+            state = ClickedState(network, state).after(click)
+        return self._go_to(state, wanted[-1].point if wanted else self._last_point(self._state))
 
     def copy(self) -> InteractiveSession:
         """Return a session in the same state that goes its own way; image and embeddings are shared.
@@ -276,45 +258,16 @@ class InteractiveSession:
     @property
     def is_cut_off(self) -> bool:
         """Whether some lesion goes on beyond all the patches that were looked at; click there to go on."""
-        if self._answers is None:
+        if self._network is None:
             return False
-        state = self._state
-        return any(open_faces(self._answers, x.looks, x.clicks, state.given) for x in state.lesions)
+        answers, state = self._network.answers, self._state
+        return any(open_faces(answers, x.looks, x.clicks, state.given) for x in state.lesions)
 
     def _corrector_of(self, image: sitk.Image) -> MaskCorrector | None:
         corrects = self._predictor.capabilities.corrects
         return MaskCorrector(self._predictor, image) if corrects else None
 
-    # One click
-
-    def _after(self, click: Click) -> SessionState:
-        """Return the state that a click leads to from the present one."""
-        answers, state = self._require_image(), self._state
-        if not (click.positive or self._predictor.capabilities.background_clicks):
-            raise ClickError(
-                "This model takes clicks for the lesion only; undo the last click, or choose another model."
-            )
-        if not click.positive and state.region.empty:
-            raise ClickError(
-                "The first click of a lesion must be positive: there is no mask yet that a background "
-                "click could correct. Click the lesion first."
-            )
-        known = state.lesion_at(click.point)
-        if known is not None and known.shows(click.point):
-            lesion: Lesion | None = self._refined(answers, known, click)
-        elif known is not None and self._is_leftover(known, click):
-            lesion = self._continued(answers, known, (*known.clicks, click), list(known.looks))
-        else:
-            lesion = self._extended(answers, known, click) if known is not None else None
-            known = known if lesion is not None else None
-        others = tuple(other for other in state.lesions if other is not known)
-        lesions = (*others, lesion if lesion is not None else self._found(answers, click))
-        return replace(state, clicks=(*state.clicks, click), lesions=lesions)
-
-    def _is_leftover(self, lesion: Lesion, click: Click) -> bool:
-        """Whether a click takes away what a lesion kept when it moved to a patch that does not show it."""
-        is_seen = self._grid.nearest(click.point) in lesion.voxels
-        return self._predictor.capabilities.corrects and not click.positive and is_seen
+    # History and results
 
     def _nearest_state(self, clicks: tuple[Click, ...]) -> SessionState:
         """Return the known state with the same starting mask from which the fewest ``clicks`` are missing."""
@@ -325,129 +278,6 @@ class InteractiveSession:
             key=lambda state: len(state.clicks),
             default=start,
         )
-
-    def _found(self, answers: PatchAnswers, click: Click) -> Lesion:
-        """Return the lesion of a click outside all patches."""
-        capabilities = self._predictor.capabilities
-        taken = self._given_part(first_grid(click.point, self._grid, capabilities), click)
-        if not click.positive and taken.empty:
-            # Nothing is here to take away; the click counts once a lesion click brings a patch here.
-            return Lesion((click,), (), EMPTY, EMPTY)
-        waiting = tuple(c for lesion in self._state.lesions if not lesion.looks for c in lesion.clicks)
-        grid = answers.first_grid(click.point)
-        clicks = (*(c for c in waiting if grid.margin(c.point) > INSIDE), click)
-        if taken.empty:
-            prompt = np.zeros((capabilities.prompt_size,) * 3, np.float32)
-        else:
-            prompt = answers.prompt_of(taken, grid)
-        if taken.empty and grid.spacing == first_grid(click.point, self._grid, capabilities).spacing:
-            first, look = first_looks(answers, clicks)
-        else:
-            first, look = [], answers.answer(grid, clicks, prompt)
-        if len(first) < 2:
-            look = better_look(answers, look, clicks, has_given_mask=not taken.empty)
-        # The answer may have come from another patch than the first; only what it covers is taken over.
-        hidden = self._given_part(look.grid, click)
-        before = hidden
-        for other in self._state.lesions:  # what they made of the given mask is seen, not what it was
-            before = before.minus(other.hidden)
-        looks = further_looks(answers, [look], clicks, self._state.given)
-        lesion = self._lesion(clicks, looks, hidden, before)
-        if self._fusion is None or len(first) < 2 or len(clicks) > 1 or lesion.voxels.empty:
-            return lesion
-        return replace(lesion, voxels=self._fusion.fused(lesion.voxels, look, first, click.point))
-
-    def _refined(self, answers: PatchAnswers, lesion: Lesion, click: Click) -> Lesion:
-        """Return a lesion with one more click in one of its patches."""
-        clicks = (*lesion.clicks, click)
-        best = max(range(len(lesion.looks)), key=lambda n: lesion.looks[n].grid.margin(click.point))
-        looked = lesion.looks[best]
-        if self._predictor.capabilities.corrects and not lesion.voxels.empty:
-            prompt = answers.prompt_of(lesion.voxels, looked.grid)  # its own last answer is not what is seen
-        else:
-            prompt = looked.prompt.astype(np.float32)
-        answer = answers.answer(looked.grid, clicks, prompt)
-        look = better_look(answers, answer, clicks, has_given_mask=not lesion.hidden.empty)
-        looks = [look]
-        if look.grid == looked.grid:  # else the lesion moved to a patch that suits it better
-            looks += [*lesion.looks[:best], *lesion.looks[best + 1 :]]
-        return self._continued(answers, lesion, clicks, looks)
-
-    def _extended(self, answers: PatchAnswers, lesion: Lesion, click: Click) -> Lesion | None:
-        """Return a lesion that goes on as far as a click outside its patches, or None if it does not."""
-        grid = joint_grid(lesion.looks, click.point, self._predictor.capabilities)
-        if grid is None or not click.positive:
-            return None
-        clicks = (*lesion.clicks, click)
-        prompt = transfer_prompt(lesion.looks, grid, self._predictor.capabilities.prompt_size)
-        look = answers.answer(grid, clicks, prompt)
-        if not is_connected(look, [c.point for c in clicks if c.positive]):
-            return None
-        return self._continued(answers, lesion, clicks, [look])
-
-    def _continued(
-        self, answers: PatchAnswers, lesion: Lesion, clicks: tuple[Click, ...], looks: list[Look]
-    ) -> Lesion:
-        """Return a lesion after its newest click, of whose looks the first is round that click or nearest."""
-        taken = self._given_part(looks[0].grid, clicks[-1])
-        before = lesion.voxels.union(taken.minus(lesion.hidden))
-        looks = further_looks(answers, looks, clicks, self._state.given)
-        return self._lesion(clicks, looks, lesion.hidden.union(taken), before)
-
-    def _lesion(
-        self,
-        clicks: tuple[Click, ...],
-        looks: Sequence[Look],
-        hidden: VoxelSet,
-        before: VoxelSet,
-    ) -> Lesion:
-        """Return the lesion that the looks show; ``before`` is the mask that the newest click corrects."""
-        corrector, voxels = self._corrector, None
-        if corrector is not None and not before.empty:
-            voxels = corrector.corrected(before, clicks, looks)
-            if voxels is None:  # the click confirms what is there
-                voxels = before if len(clicks) > 1 else None
-            elif corrector.loses_lesion(voxels, clicks):
-                voxels = None  # the lesion itself is gone: all of the mask was wrong, not a part of it
-        if voxels is None:
-            voxels = VoxelSet.of(*fused_mask(looks, self._grid, self._grid.whole))
-            hidden = self._covered_part(hidden, looks)
-        return Lesion(clicks, tuple(looks), voxels, hidden)
-
-    def _covered_part(self, hidden: VoxelSet, looks: Sequence[Look]) -> VoxelSet:
-        """Return what looks answer for of a given mask that was taken over; beyond them it stays given."""
-        if hidden.empty:
-            return hidden
-        seen = np.zeros(tuple(reversed(hidden.region.size)), bool)
-        for look in looks:
-            seen |= covered(look.grid, self._grid, hidden.region)
-        return VoxelSet.of(hidden.read(hidden.region) & seen, hidden.region)
-
-    def _given_part(self, grid: PatchGrid, click: Click) -> VoxelSet:
-        """Return the connected part of the given mask, within a patch, that a click is meant for."""
-        given = self._state.given
-        region = self._grid.region_of(grid).intersection(given.region)
-        if region.empty:
-            return EMPTY
-        labels, count = ndimage.label(given.read(region), np.ones((3, 3, 3)))
-        if not count:
-            return EMPTY
-        cell = np.asarray(self._grid.nearest(click.point)) - np.asarray(region.start)
-        size = np.asarray(region.size)
-        label = 0
-        if np.all(cell >= 0) and np.all(cell < size):
-            label = int(labels[tuple(reversed(cell))])
-        if not label:
-            # A click just beside the mask corrects its edge.
-            offsets = np.argwhere(labels)[:, ::-1]
-            distance = np.linalg.norm((offsets - cell) * np.asarray(self._grid.spacing), axis=1)
-            nearest = int(distance.argmin())
-            if distance[nearest] > 0.25 * grid.extent:
-                return EMPTY
-            label = int(labels[tuple(reversed(offsets[nearest]))])
-        return VoxelSet.of((labels == label) & covered(grid, self._grid, region), region)
-
-    # History and results
 
     def _go_to(self, state: SessionState, point: Point | None) -> sitk.Image:
         before = self._state
@@ -473,10 +303,10 @@ class InteractiveSession:
     def _last_point(state: SessionState) -> Point | None:
         return state.clicks[-1].point if state.clicks else None
 
-    def _require_image(self) -> PatchAnswers:
-        if self._answers is None:
+    def _require_image(self) -> NetworkOnImage:
+        if self._network is None:
             raise ImageError("No image is set; call set_image first.")
-        return self._answers
+        return self._network
 
     def _check_point(self, point: Sequence[float]) -> Point:
         try:
