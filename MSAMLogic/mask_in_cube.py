@@ -52,7 +52,8 @@ def redrawn_mask(
         logits: (n, n, n) in the cube.
     """
     differs = (logits > 0) != (before > 0.5)
-    near = ndimage.binary_dilation(differs, np.ones((3, 3, 3)), iterations=_REDRAWN_CELLS)
+    # A box is the same along one axis after the other, and takes a fraction of a dilation's time.
+    near = ndimage.maximum_filter(differs, 2 * _REDRAWN_CELLS + 1, mode="constant")
     within = image.region_of_cells(cube, near)
     if within.empty:
         return mask

@@ -17,7 +17,8 @@ from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
-from MSAMLogic.model.detail_branch import click_affinity, click_maps, clicked_brightness, flooded
+from MSAMLogic.model.detail_branch import click_affinity, click_maps, clicked_brightness
+from MSAMLogic.model.flooding import flooded
 from MSAMLogic.model.quality_head import QualityHead, answer_statistics
 from MSAMLogic.model.relative_attention import RelativeAttention
 

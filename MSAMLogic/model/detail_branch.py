@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.doubling import Doubling3d
+from MSAMLogic.model.flooding import flooded
 from MSAMLogic.model.quality_head import QualityHead
 from MSAMLogic.model.resampling import doubled, halved
 
@@ -115,53 +116,6 @@ def click_affinity(image: Tensor, brightness: Tensor, noise: Tensor, labels: Ten
         for row, width in enumerate(AFFINITY_WIDTHS):
             torch.exp(least * (-0.5 / width**2), out=maps[:, 2 * row + column])
     return maps
-
-
-def flooded(affinity: Tensor, seeds: Tensor, steps: int) -> Tensor:
-    """Return the affinity that reaches each cell from the seeds: the weakest link of its best path.
-
-    This is grey-scale reconstruction by dilation (Vincent 1993): region growing at every threshold at
-    once. A look-alike that is not connected with a click stays dark.
-
-    Args:
-        affinity: (B, C, r, r, r) in [0, 1].
-        seeds: (B, C, r, r, r), the cells to start from, in [0, 1].
-        steps: how many cells a path may be long.
-    """
-    result = torch.zeros_like(affinity)
-    # Each channel floods by itself, and where nothing was clicked nothing flows.
-    started = seeds.flatten(2).amax(dim=2) > 0
-    within = affinity[started]
-    reached = torch.minimum(within, seeds[started])
-    before, spare = torch.empty_like(reached), torch.empty_like(reached)
-    for _ in range(steps):
-        before.copy_(reached)
-        for axis in (1, 2, 3):
-            largest_along(reached, axis, out=spare)
-            reached, spare = torch.minimum(within, spare, out=spare), reached
-        if torch.equal(reached, before):
-            break
-    result[started] = reached
-    return result
-
-
-def largest_along(values: Tensor, axis: int, out: Tensor | None = None) -> Tensor:
-    """Return the largest of each cell and its two neighbours along an axis, of the same shape.
-
-    Shifted maxima run ten times faster than pooling here.
-
-    Args:
-        values: any numbers.
-        axis: along which to look.
-        out: of the same shape and other memory, to be filled and returned.
-    """
-    n = values.shape[axis]
-    grown = torch.empty_like(values) if out is None else out
-    inner, outer = grown.narrow(axis, 0, n - 1), grown.narrow(axis, 1, n - 1)
-    grown.narrow(axis, n - 1, 1).copy_(values.narrow(axis, n - 1, 1))
-    torch.maximum(values.narrow(axis, 0, n - 1), values.narrow(axis, 1, n - 1), out=inner)
-    torch.maximum(outer, values.narrow(axis, 0, n - 1), out=outer)
-    return grown
 
 
 def _laid_out_as(other: Tensor, volume: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from MSAMLogic.model.detail_branch import largest_along
+from MSAMLogic.model.flooding import largest_along
 from MSAMLogic.training.clicks import habit_of, slipped
 
 Click = tuple[NDArray[np.intp], int]
