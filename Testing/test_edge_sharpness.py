@@ -57,6 +57,7 @@ def test_the_border_of_the_scan_is_no_edge() -> None:
     assert edge_sharpness(image, mask) < 0.5
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "image, share",
     [

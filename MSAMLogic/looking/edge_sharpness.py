@@ -29,14 +29,12 @@ def edge_sharpness(image: NDArray[np.floating], share: NDArray[np.floating]) -> 
         clear border. 0 too where there is no edge.
     """
     known = np.isfinite(image)
-    if not known.any():
+    inner = ndimage.binary_erosion(known, iterations=_RIM)
+    if not inner.any():
         return 0.0
     values = np.where(known, image, image.mean(where=known))
     across = np.stack(np.gradient(ndimage.gaussian_filter(values, _SMOOTHING)))
     normal = np.stack(np.gradient(ndimage.gaussian_filter(np.asarray(share, np.float32), _SMOOTHING)))
-    inner = ndimage.binary_erosion(known, iterations=_RIM)
-    if not inner.any():
-        return 0.0
     edge = float(np.linalg.norm(normal, axis=0).sum(where=inner))
     anywhere = float(np.linalg.norm(across, axis=0).mean(where=inner))
     if edge <= 0 or anywhere <= 0:
