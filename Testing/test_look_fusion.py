@@ -340,12 +340,12 @@ def test_a_drawing_without_an_edge_is_not_taken(open_faces: int, is_taken: bool)
 
 @pytest.mark.parametrize(
     "contrast, drawn_radius, is_kept",
-    [(1.0, 15.0, True), (0.0, 15.0, False), (1.0, 20.0, False), (1.0, 25.0, False)],
+    [(1.0, 15.0, True), (0.03, 15.0, False), (1.0, 19.2, False), (1.0, 25.0, False)],
 )
 def test_within_a_sharp_edge_nothing_smaller_is_drawn(
     contrast: float, drawn_radius: float, is_kept: bool
 ) -> None:
-    """The chosen look shows a ball, the fusion a smaller one, that ball again, or a larger one."""
+    """The chosen look shows a ball, sharp or faint; the fusion a smaller one, hardly smaller, or larger."""
     size = (96, 96, 96)
     centre = middle(balls(size=size))
     rng = np.random.default_rng(0)
