@@ -1,8 +1,9 @@
 """Sessions to learn corrections from: lesions of scans and made-up ones, clicked as a reader clicks.
 
 A corrector meets masks that it made itself, those that the network made, and those that a reader was given.
-So while sessions are recorded the mask goes on in different ways: as the network says, as it says where the
-click asks for it, or as the corrector of the network itself says, where that has learned already.
+So while sessions are recorded the mask goes on in different ways: as the network says in all of the cube, or
+near the click, or where the click lies and hardly beyond, or as the corrector of the network itself says,
+where that has learned already. A click changes the mask one way only in any of them (:class:`MaskCorrector`).
 
 How deep a click lies in an error says only roughly how large the error is: a click beyond a thin tail is far
 from the mask, and the tail is thin. So every click is recorded in cubes of several spacings.
@@ -75,7 +76,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         """Return the records of session ``number``; none when there was nothing to correct."""
         rng = np.random.default_rng((self.seed, 3, number))
         image, modality, truth = any_scan(self.samples, number, self.shares, rng)
-        manners: list[Manner] = [_as_answered, _as_asked, _as_asked_nearby, _where_clicked]
+        manners: list[Manner] = [_as_answered, _as_answered_nearby, _where_clicked]
         manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
         try:
             return record_session(self.predictor, image, modality, truth, self.clicks, manner, rng)
@@ -180,17 +181,10 @@ def _as_answered(correction: Correction) -> FloatArray:
     return correction.answer
 
 
-def _as_asked(correction: Correction) -> FloatArray:
-    """Let a lesion click only add and a background click only take away."""
-    before = 2 * correction.before - 1
-    limit = np.maximum if correction.labels[-1] else np.minimum
-    return np.asarray(limit(correction.answer, before), np.float32)
-
-
-def _as_asked_nearby(correction: Correction) -> FloatArray:
-    """The same, and only up to four times as far as the error is deep; the click itself is obeyed."""
+def _as_answered_nearby(correction: Correction) -> FloatArray:
+    """The same up to four times as far as the error is deep; the click itself is obeyed."""
     distance = distance_from(correction.coords[-1], correction.image.shape[0])
-    changed = np.where(distance < 4 * correction.depth, _as_asked(correction), 2 * correction.before - 1)
+    changed = np.where(distance < 4 * correction.depth, correction.answer, 2 * correction.before - 1)
     return made_to_obey(changed, correction, 1.0)
 
 
