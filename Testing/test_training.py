@@ -38,6 +38,7 @@ from MSAMLogic.training import samples as samples_module
 from MSAMLogic.training import synthetic
 from MSAMLogic.training.cases import Case, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, habit_of, simulate_click
+from MSAMLogic.training.edge_distance import distance_from_edge
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
@@ -758,7 +759,7 @@ def test_a_lesion_that_fades_has_half_its_contrast_at_its_edge(seed: int) -> Non
     shape = grown_shape(48, np.array([24.0, 24.0, 24.0]), float(rng.uniform(5, 11)), rng)
     patch = (100 + rng.normal(0, 5, (48,) * 3)).astype(np.float32)
     with mock.patch.object(synthetic, "_FADING", 1.0):
-        share = synthetic._faded(shape, rng)
+        share = synthetic._faded(distance_from_edge(shape), rng)
         changed = insert_lesion(patch, shape, rng)
     assert ((share > 0.5) == shape).all() and share.min() >= 0 and share.max() <= 1
     inside, outside = ndimage.distance_transform_edt(shape), ndimage.distance_transform_edt(~shape)

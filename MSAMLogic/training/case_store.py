@@ -1,7 +1,7 @@
 """The voxels of cases on disk as memory maps: int16 values, and labels in as few bits as hold them.
 
-Compressed files are decoded once and not at every start; the operating system keeps in memory what is used,
-once for all processes.
+Beside them lies what was measured of each lesion. Compressed files are decoded once and not at every start;
+the operating system keeps in memory what is used, once for all processes.
 """
 
 from __future__ import annotations
@@ -12,14 +12,32 @@ import tempfile
 import zlib
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.training.cases import Case
+from MSAMLogic.training.lesions import Lesion
 
-_FORMAT = 1  # of what is stored; another number is stored anew
+_FORMAT = 2  # of what is stored; another number is stored anew
+
+
+class StoredCase(NamedTuple):
+    """What is kept of a case.
+
+    Attributes:
+        grid: where the voxels lie.
+        values: (k, j, i) of the scan.
+        labels: (k, j, i) of its components, not negative.
+        lesions: all of the components.
+    """
+
+    grid: ImageGrid
+    values: NDArray[np.int16]
+    labels: NDArray[np.integer]
+    lesions: list[Lesion]
 
 
 def stored_folder(store: Path, case: Case) -> Path:
@@ -40,16 +58,12 @@ def stored_folder(store: Path, case: Case) -> Path:
     return store / f"{name}-{zlib.crc32(repr(signs).encode()):08x}"
 
 
-def store_arrays(
-    folder: Path, grid: ImageGrid, values: NDArray[np.int16], labels: NDArray[np.integer]
-) -> None:
-    """Write the voxels of a case; the folder appears when all is written.
+def store_case(folder: Path, case: StoredCase) -> None:
+    """Write what is kept of a case; the folder appears when all is written.
 
     Args:
         folder: from :func:`stored_folder`.
-        grid: where they lie.
-        values: (k, j, i).
-        labels: (k, j, i), not negative.
+        case: voxels and lesions.
 
     Raises:
         OSError: when the folder cannot be written.
@@ -58,24 +72,35 @@ def store_arrays(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".partial-") as temporary:
         partial = Path(temporary) / "case"
         partial.mkdir()
-        np.save(partial / "values.npy", values)
-        np.save(partial / "labels.npy", labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
-        (partial / "grid.json").write_text(json.dumps(asdict(grid)), encoding="utf-8")
+        np.save(partial / "values.npy", case.values)
+        fewest_bits = np.min_scalar_type(int(case.labels.max(initial=0)))
+        np.save(partial / "labels.npy", case.labels.astype(fewest_bits))
+        described = {"grid": asdict(case.grid), "lesions": [asdict(lesion) for lesion in case.lesions]}
+        (partial / "case.json").write_text(json.dumps(described), encoding="utf-8")
         try:
             shutil.rmtree(folder, ignore_errors=True)  # a damaged one; what others have mapped stays theirs
             partial.rename(folder)
         except OSError:
-            if load_arrays(folder) is None:  # or else another process has just stored the same
+            if load_case(folder) is None:  # or else another process has just stored the same
                 raise
 
 
-def load_arrays(folder: Path) -> tuple[ImageGrid, NDArray[np.int16], NDArray[np.integer]] | None:
-    """Return grid, values and labels of a case as memory maps, read only; None when not kept whole."""
+def load_case(folder: Path) -> StoredCase | None:
+    """Return what is kept of a case, its voxels as memory maps, read only; None when not kept whole."""
     try:
-        described = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
+        described = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         values = np.load(folder / "values.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy", mmap_mode="r")
     except (OSError, ValueError):
         return None
-    grid = ImageGrid(*(tuple(described[name]) for name in ("size", "origin", "spacing", "direction")))
-    return grid, values, labels
+    grid = ImageGrid(
+        *(_tuple(described["grid"][name]) for name in ("size", "origin", "spacing", "direction"))
+    )
+    lesions = [
+        Lesion(**{name: _tuple(value) for name, value in lesion.items()}) for lesion in described["lesions"]
+    ]
+    return StoredCase(grid, values, labels, lesions)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -30,7 +30,8 @@ from MSAMLogic.model import CONFIGURATIONS
 from MSAMLogic.training.cases import Case
 from MSAMLogic.training.clicks import Mask, simulate_click
 from MSAMLogic.training.implanting import implanted_scan
-from MSAMLogic.training.loaded_case import Lesion, LoadedCase
+from MSAMLogic.training.lesions import Lesion
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.scan_variation import varied_scan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,31 +11,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region, extract_patch
-from MSAMLogic.training.case_store import load_arrays, store_arrays, stored_folder
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Region, extract_patch
+from MSAMLogic.training.case_store import StoredCase, load_case, store_case, stored_folder
 from MSAMLogic.training.cases import Case, read_case
+from MSAMLogic.training.lesions import Lesion, lesions_of
 
 # Voxels round a patch that its interpolation may touch.
 _MARGIN = 2
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """One connected lesion of a case.
-
-    Attributes:
-        label: its value among the components.
-        centre: LPS millimetres of the middle of its bounding box.
-        extent: millimetres of the longest side of its bounding box.
-        volume: cubic millimetres.
-        deepest: LPS millimetres of the point farthest from its edge, where a reader clicks first.
-    """
-
-    label: int
-    centre: Point
-    extent: float
-    volume: float
-    deepest: Point
+_MOST_TARGETS = 255  # what their numbers in a byte allow
 
 
 class LoadedCase:
@@ -59,17 +42,17 @@ class LoadedCase:
     def __init__(self, case: Case, minimum_volume: float = 60.0, store: Path | None = None) -> None:
         self.case = case
         folder = None if store is None else stored_folder(store, case)
-        kept = None if folder is None else load_arrays(folder)
+        kept = None if folder is None else load_case(folder)
         if kept is None:
             image, mask = read_case(case)
             grid = ImageGrid.of(image)
             labels, _ = ndimage.label(sitk.GetArrayViewFromImage(mask) > 0, np.ones((3, 3, 3)))
-            kept = (grid, sitk.GetArrayFromImage(image), labels.astype(np.int32))
+            kept = StoredCase(grid, sitk.GetArrayFromImage(image), labels, lesions_of(grid, labels))
             if folder is not None:
-                store_arrays(folder, *kept)
-                kept = load_arrays(folder) or kept
-        self.grid, self._values, self._labels = kept
-        self._numbers, self.lesions = _lesions(self.grid, self._labels, minimum_volume)
+                store_case(folder, kept)
+                kept = load_case(folder) or kept
+        self.grid, self._values, self._labels = kept.grid, kept.values, kept.labels
+        self._numbers, self.lesions = _targets(kept.lesions, minimum_volume)
 
     def patch(self, grid: PatchGrid, outside: float = 0.0) -> NDArray[np.float32]:
         """Return scanner values (n, n, n) of a patch, coarse ones averaged; ``outside`` beyond the image."""
@@ -113,23 +96,13 @@ class LoadedCase:
         return self.grid.image(voxels[k:z, j:y, i:x], Region((i, j, k), (x, y, z)))
 
 
-def _lesions(
-    grid: ImageGrid, labels: NDArray[np.integer], minimum_volume: float
-) -> tuple[NDArray[np.uint8], list[Lesion]]:
-    """Return the number of each component (0 for those that are no targets), and the targets."""
-    numbers = np.zeros(int(labels.max()) + 1, np.uint8)
-    lesions: list[Lesion] = []
-    volume_mm3 = float(np.prod(grid.spacing)) * np.bincount(labels.ravel())
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        if box is None or volume_mm3[label] < minimum_volume or len(lesions) == 255:
+def _targets(lesions: list[Lesion], minimum_volume: float) -> tuple[NDArray[np.uint8], list[Lesion]]:
+    """Return the number of each component (0 for those that are no targets), and the targets, so numbered."""
+    numbers = np.zeros(max((lesion.label for lesion in lesions), default=0) + 1, np.uint8)
+    targets: list[Lesion] = []
+    for lesion in lesions:
+        if lesion.volume < minimum_volume or len(targets) == _MOST_TARGETS:
             continue
-        numbers[label] = len(lesions) + 1
-        low = np.array([axis.start for axis in reversed(box)])
-        high = np.array([axis.stop for axis in reversed(box)])
-        centre = grid.point((low + high - 1) / 2)
-        extent = float(((high - low) * np.asarray(grid.spacing)).max())
-        depth = ndimage.distance_transform_edt(np.pad(labels[box] == label, 1), sampling=grid.spacing[::-1])
-        voxel = np.array(np.unravel_index(int(depth.argmax()), depth.shape))[::-1] - 1
-        deepest = grid.point(low + voxel)
-        lesions.append(Lesion(len(lesions) + 1, centre, extent, float(volume_mm3[label]), deepest))
-    return numbers, lesions
+        numbers[lesion.label] = len(targets) + 1
+        targets.append(replace(lesion, label=len(targets) + 1))
+    return numbers, targets

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ class RecordedConfig(RunConfig):
         start: the network to teach, a name of the registry or a path. All but the part that learns stays as
             it is; it gets one if it has none, and sees more if it saw less than such parts see today.
         minutes: wall-clock budget of the training, after the recording.
+        recording_minutes: wall-clock budget of the recording; by default it takes as long as it takes. What
+            is recorded by then is learnt from, also by a run that goes on from a checkpoint.
         recorded: folders that other runs recorded, to learn from beside one's own.
         drawn: share of the recordings on lesions that a reader drew.
         implanted: share of those on lesions blended into whole scans; the others are on small made-up scans.
@@ -56,6 +59,7 @@ class RecordedConfig(RunConfig):
     data: Path
     start: str
     minutes: float = Field(default=30, gt=0)
+    recording_minutes: float | None = Field(default=None, gt=0)
     batch_size: int = Field(default=8, ge=1)
     recorded: tuple[Path, ...] = ()
     drawn: float = Field(default=0.5, ge=0, le=1)
@@ -184,12 +188,14 @@ class RecordedRun(TrainingRun):
         return self._samples_of(files)
 
     def _recorded(self) -> list[Path]:
-        """Return the files of all recordings, after making those that are missing."""
+        """Return the files of all recordings, after making those that are missing, while there is time."""
         config = self.config
         files = [self.recordings / f"{number:06d}.npy" for number in range(self.count)]
         mine = range(self.group.rank, self.count, self.group.size)
         missing = [number for number in mine if not files[number].exists()]
-        if missing:
+        # A run that has begun to learn goes on with what it has learnt from.
+        is_over = config.recording_minutes is not None and self.checkpoint.exists()
+        if missing and not is_over:
             recording = RecordingElsewhere(
                 type(self), config, copy.deepcopy(self.network).cpu(), self.device.type
             )
@@ -206,10 +212,13 @@ class RecordedRun(TrainingRun):
                 worker_init_fn=one_thread,
             )
             self.log(f"recording {len(missing)} {self.unit}s")
+            started = time.monotonic()
             for number, records in zip(tqdm(missing, unit=self.unit, disable=None), loader, strict=True):
                 write_records(files[number], records, self.kind)
+                if config.recording_minutes and time.monotonic() - started > 60 * config.recording_minutes:
+                    break
         self.group.wait()
-        return files
+        return [file for file in files if file.exists()]
 
 
 class RecordingElsewhere(Recorder):

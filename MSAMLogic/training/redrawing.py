@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from MSAMLogic.training.clicks import Mask
+from MSAMLogic.training.edge_distance import distance_from_edge
 from MSAMLogic.training.shapes import smooth_noise
 
 _LARGEST_SHARE = 0.35  # of the lesion's depth that a reader may take away or add
@@ -29,11 +30,8 @@ def redrawn(lesion: Mask, rng: np.random.Generator) -> Mask:
     """
     if not lesion.any() or lesion.all():
         return lesion
-    inside = ndimage.distance_transform_edt(lesion)
-    outside = ndimage.distance_transform_edt(~lesion)
-    # Measured from the edge between two voxels, which lies half a voxel from the centre of either.
-    distance = np.where(lesion, 0.5 - inside, outside - 0.5)
-    most = min(_MOST_VOXELS, 0.5 + _LARGEST_SHARE * float(inside.max()))
+    distance = distance_from_edge(lesion)
+    most = min(_MOST_VOXELS, 0.5 + _LARGEST_SHARE * (0.5 - float(distance.min())))
     evenly, locally = rng.uniform(-most, most), rng.uniform(0.0, 0.6 * most)
     edge = evenly + locally * smooth_noise(lesion.shape[0], int(rng.integers(3, 10)), rng)
     parts, count = ndimage.label(distance < edge, np.ones((3, 3, 3)))

@@ -20,7 +20,8 @@ from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import PatchGrid, Point
 from MSAMLogic.intensity import Modality, normalise
 from MSAMLogic.training.clicks import Mask
-from MSAMLogic.training.loaded_case import Lesion, LoadedCase
+from MSAMLogic.training.lesions import Lesion
+from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.shapes import (
     grown_shape,
@@ -284,10 +285,7 @@ def _augment(patch: NDArray[np.float32], modality: Modality, rng: np.random.Gene
     if rng.random() < 0.25:
         out = ndimage.gaussian_filter(out, rng.uniform(0.3, 1.2))
     if rng.random() < 0.25:  # thick slices along one axis
-        axis, factor = int(rng.integers(3)), int(rng.integers(2, 5))
-        n = out.shape[axis]
-        coarse = np.take(out, np.arange(factor // 2, n, factor), axis)
-        out = ndimage.zoom(coarse, [n / coarse.shape[a] if a == axis else 1 for a in range(3)], order=1)
+        out = _between_slices(out, int(rng.integers(3)), int(rng.integers(2, 5)))
     if rng.random() < 0.3:
         out = out * (1 + rng.uniform(0.05, 0.25) * smooth_noise(out.shape[0], 2, rng))
     if rng.random() < 0.4:
@@ -303,3 +301,13 @@ def _augment(patch: NDArray[np.float32], modality: Modality, rng: np.random.Gene
     if rng.random() < 0.3:
         out = out + rng.normal(0, rng.uniform(0.02, 0.25), out.shape)
     return np.asarray(out, dtype=np.float32)
+
+
+def _between_slices(patch: NDArray[np.floating], axis: int, step: int) -> NDArray[np.floating]:
+    """Return a patch of which only every so many slices along an axis were seen, linear in between."""
+    n = patch.shape[axis]
+    seen = np.take(patch, np.arange(step // 2, n, step), axis)
+    at = np.linspace(0, seen.shape[axis] - 1, n)
+    lower = np.minimum(at.astype(np.intp), seen.shape[axis] - 2)
+    share = (at - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
+    return np.asarray(np.take(seen, lower, axis) * (1 - share) + np.take(seen, lower + 1, axis) * share)
