@@ -61,11 +61,14 @@ def pack(
 def average(
     weights: Annotated[list[Path], typer.Argument(help="Weights files of networks of the same sizes.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The safetensors file to write.")],
+    keep: Annotated[
+        list[str] | None, typer.Option(help="A part that stays as in the first file, such as look_fusion.")
+    ] = None,
 ) -> None:
     """Write the mean of the weights of several runs that started from the same ones."""
     from MSAMLogic.training.averaging import average_weights
 
-    average_weights(weights, output)
+    average_weights(weights, output, keep or ())
     typer.echo(str(output))
 
 

@@ -16,15 +16,18 @@ from MSAMLogic.loading import read_network
 from MSAMLogic.model.checkpoints import save_weights
 
 
-def average_weights(files: Sequence[Path], output: Path) -> None:
+def average_weights(files: Sequence[Path], output: Path, kept: Sequence[str] = ()) -> None:
     """Write the mean of several weights files.
 
     Args:
         files: of networks of the same sizes.
         output: where to write it, safetensors.
+        kept: parts of the network that stay as they are in the first file, by the names of its attributes
+            (``look_fusion``).
 
     Raises:
-        TrainingError: when there are fewer than two files, or two are of different sizes.
+        TrainingError: when there are fewer than two files, two are of different sizes, or a part to be kept
+            is none of the network's.
         WeightsError: when a file is missing or damaged.
         OSError: when the output cannot be written.
     """
@@ -34,10 +37,14 @@ def average_weights(files: Sequence[Path], output: Path) -> None:
     for file, network in zip(files, networks, strict=True):
         if network.config != networks[0].config:
             raise TrainingError(f"{file} is of another network than {files[0]}; only alike ones have a mean.")
+    parts = [name for name, _ in networks[0].named_children()]
+    for part in kept:
+        if part not in parts:
+            raise TrainingError(f"There is no part '{part}' to keep; choose among {', '.join(parts)}.")
     states = [network.state_dict() for network in networks]
     mean = {
         name: torch.stack([state[name].float() for state in states]).mean(dim=0)
-        if value.is_floating_point()
+        if value.is_floating_point() and name.split(".")[0] not in kept
         else value
         for name, value in states[0].items()
     }

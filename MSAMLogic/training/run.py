@@ -110,8 +110,6 @@ class TrainingRun(ABC):
         torch.manual_seed(config.seed)
         self.group = ProcessGroup()
         self.device = self.group.device
-        # Patches are of one size: what the fastest convolutions are is found once.
-        torch.backends.cudnn.benchmark = self.device.type == "cuda"
         if not self.group.is_first:
             self.log = lambda line: None
         self.network: Any = self._first_network().to(self.device)
