@@ -536,6 +536,21 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
         assert torch.equal(value, other.state_dict()[name]), name
 
 
+def test_a_run_records_no_longer_than_it_may_and_goes_on_with_what_it_has(
+    tmp_path: Path, scan_folder: Path
+) -> None:
+    lines: list[str] = []
+    path = written_config(tmp_path, scan_folder, sessions=50, recording_minutes=1e-6)
+    config = CorrectorConfig.read(path)
+    CorrectorRun(config, log=lines.append).run()
+    assert "recording 50 sessions" in lines and any(line.startswith("1 sessions") for line in lines)
+    lines.clear()
+    CorrectorRun(config.model_copy(update={"steps": 5}), log=lines.append).run()
+    assert any("resumed at step 3" in line for line in lines)
+    assert any(line.startswith("1 sessions") for line in lines) and "recording" not in " ".join(lines)
+    assert [path.name for path in (tmp_path / "run/recordings").iterdir()] == ["000000.npy"]
+
+
 def test_sessions_of_another_run_are_learnt_from_too(tmp_path: Path, scan_folder: Path) -> None:
     first = CorrectorConfig.read(written_config(tmp_path, scan_folder))
     CorrectorRun(first, log=lambda line: None).run()
@@ -585,9 +600,10 @@ def test_shares_of_more_than_all_scans_are_refused(tmp_path: Path, scan_folder: 
         "corrector_closer.yaml",
         "corrector_implanted.yaml",
         "corrector_one_way.yaml",
+        "gpu_corrector.yaml",
     ],
 )
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
     path = Path(__file__).parents[1] / "configs" / name
     assert recipe_of(path) == "corrector"
-    assert CorrectorConfig.read(path).data.name == "data"
+    assert CorrectorConfig.read(path).data.name in ("data", "packed")

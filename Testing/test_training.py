@@ -308,11 +308,17 @@ def test_two_processes_may_store_the_same_case_at_once(
             LoadedCase(case, store=tmp_path / "mine")
 
 
-def test_a_store_that_was_damaged_is_not_used(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("values.npy", None), ("case.json", "{"), ("case.json", "[]"), ("case.json", '{"grid": {"size": 3}}')],
+)
+def test_a_store_that_was_damaged_is_not_used(
+    folder: Path, tmp_path: Path, name: str, content: str | None
+) -> None:
     case = read_cases(folder)[0]
     LoadedCase(case, store=tmp_path)
-    (values,) = tmp_path.glob("*/values.npy")
-    values.write_bytes(values.read_bytes()[:200])
+    (kept,) = tmp_path.glob(f"*/{name}")
+    kept.write_bytes(kept.read_bytes()[:200] if content is None else content.encode())
     again = LoadedCase(case, store=tmp_path)
     assert again.lesions == LoadedCase(case).lesions and isinstance(again._values, np.memmap)
 
@@ -750,6 +756,30 @@ def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int)
     assert (
         difference[shape].mean() > 5 * difference[near & ~ndimage.binary_dilation(shape, iterations=2)].mean()
     )
+
+
+@unhurried
+@given(seeds)
+def test_the_distance_from_an_edge_is_measured_from_between_the_voxels(seed: int) -> None:
+    rng = rng_of(seed)
+    lesion = grown_shape(32, rng.uniform(4, 28, 3), float(rng.uniform(3, 14)), rng)
+    distance = distance_from_edge(lesion)
+    inside, outside = ndimage.distance_transform_edt(lesion), ndimage.distance_transform_edt(~lesion)
+    assert distance.dtype == np.float32 and ((distance < 0) == lesion).all()
+    assert np.allclose(distance[~lesion], outside[~lesion] - 0.5, atol=1e-4)
+    # Inside it is measured by way of the outermost voxels of the lesion: right to within a voxel.
+    assert np.abs(distance[lesion] - (0.5 - inside[lesion])).max() < 1
+    assert np.allclose(distance[inside == 1], -0.5)
+
+
+@unhurried
+@given(seeds, st.integers(0, 2), st.integers(2, 4))
+def test_thick_slices_keep_what_is_seen_and_are_linear_in_between(seed: int, axis: int, step: int) -> None:
+    patch = rng_of(seed).normal(size=(20, 20, 20))
+    thick = samples_module._between_slices(patch, axis, step)
+    seen = np.take(patch, np.arange(step // 2, 20, step), axis)
+    expected = ndimage.zoom(seen, [20 / n for n in seen.shape], order=1)
+    assert thick.shape == patch.shape and np.allclose(thick, expected, atol=1e-5)
 
 
 @unhurried

@@ -91,16 +91,13 @@ def load_case(folder: Path) -> StoredCase | None:
         described = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         values = np.load(folder / "values.npy", mmap_mode="r")
         labels = np.load(folder / "labels.npy", mmap_mode="r")
-    except (OSError, ValueError):
+        grid = ImageGrid(**_with_tuples(described["grid"]))
+        lesions = [Lesion(**_with_tuples(lesion)) for lesion in described["lesions"]]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    grid = ImageGrid(
-        *(_tuple(described["grid"][name]) for name in ("size", "origin", "spacing", "direction"))
-    )
-    lesions = [
-        Lesion(**{name: _tuple(value) for name, value in lesion.items()}) for lesion in described["lesions"]
-    ]
     return StoredCase(grid, values, labels, lesions)
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _with_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields as they were before JSON made lists of their tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
