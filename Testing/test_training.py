@@ -758,6 +758,21 @@ def test_an_inserted_lesion_changes_its_place_and_nothing_far_from_it(seed: int)
     )
 
 
+def test_an_inserted_lesion_with_a_core_has_a_middle_unlike_its_rim() -> None:
+    def contrast(seed: int, cored: float) -> float:
+        rng = rng_of(seed)
+        shape = grown_shape(48, np.array([24.0, 24.0, 24.0]), 12.0, rng)
+        patch = (100 + rng.normal(0, 5, (48,) * 3)).astype(np.float32)
+        with mock.patch.multiple(synthetic, _CORED=cored, _FADING=0.0):
+            changed = insert_lesion(patch, shape, rng)
+        depth = -distance_from_edge(shape)
+        middle, rim = changed[depth > 0.9 * depth.max()], changed[(depth > 1) & (depth < 2)]
+        return abs(float(middle.mean()) - float(rim.mean()))
+
+    plain, cored = (np.median([contrast(seed, share) for seed in range(12)]) for share in (0.0, 1.0))
+    assert cored > 3 * plain
+
+
 @unhurried
 @given(seeds)
 def test_the_distance_from_an_edge_is_measured_from_between_the_voxels(seed: int) -> None:
