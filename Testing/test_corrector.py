@@ -600,10 +600,9 @@ def test_shares_of_more_than_all_scans_are_refused(tmp_path: Path, scan_folder: 
         "corrector_closer.yaml",
         "corrector_implanted.yaml",
         "corrector_one_way.yaml",
-        "gpu_corrector.yaml",
     ],
 )
 def test_the_recipe_of_the_default_weights_can_be_read(name: str) -> None:
     path = Path(__file__).parents[1] / "configs" / name
     assert recipe_of(path) == "corrector"
-    assert CorrectorConfig.read(path).data.name in ("data", "packed")
+    assert CorrectorConfig.read(path).data.name == "data"

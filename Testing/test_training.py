@@ -38,11 +38,14 @@ from MSAMLogic.training import samples as samples_module
 from MSAMLogic.training import synthetic
 from MSAMLogic.training.cases import Case, read_cases, split_by_patient
 from MSAMLogic.training.clicks import deepest_voxel, habit_of, simulate_click
-from MSAMLogic.training.edge_distance import distance_from_edge
+from MSAMLogic.training.corrections.trainer import CorrectorConfig
+from MSAMLogic.training.distance_from_edge import distance_from_edge
+from MSAMLogic.training.fusions.trainer import FusionConfig
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.log import TrainingLog
 from MSAMLogic.training.losses import click_disobedience, dice_cross_entropy, true_iou
 from MSAMLogic.training.recipes.clicks import _starting_masks, click_losses, mask_to_logits, turns
+from MSAMLogic.training.recorded_run import recipe_of
 from MSAMLogic.training.redrawing import redrawn
 from MSAMLogic.training.samples import PatchSamples, SampleMix
 from MSAMLogic.training.shapes import (
@@ -1024,6 +1027,16 @@ def test_a_configuration_is_read_with_paths_relative_to_it(tmp_path: Path) -> No
 def test_the_example_configurations_are_some(name: str) -> None:
     config = TrainingConfig.read(Path(__file__).parents[1] / "configs" / f"{name}.yaml")
     assert config.architecture in {None, *CONFIGURATIONS} and config.start == "default"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_recipe_of_the_repository_can_be_read(path: Path) -> None:
+    kinds = {"corrector": CorrectorConfig, "look fusion": FusionConfig, None: TrainingConfig}
+    config = kinds[recipe_of(path)].read(path)
+    assert config.data.name == ("packed" if path.stem.startswith("gpu") else "data")
+    assert config.output.name == path.stem
 
 
 def test_a_place_to_store_scans_is_relative_to_the_configuration(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from MSAMLogic.geometry import ImageGrid
 from MSAMLogic.training.cases import Case
 from MSAMLogic.training.lesions import Lesion
 
-_FORMAT = 2  # of what is stored; another number is stored anew
+_FORMAT = 3  # of what is stored; another number is stored anew
 
 
 class StoredCase(NamedTuple):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.largest_error import deepest_voxel
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,7 @@ def lesions_of(grid: ImageGrid, labels: NDArray[np.integer]) -> list[Lesion]:
         high = np.array([axis.stop for axis in reversed(box)])
         centre = grid.point((low + high - 1) / 2)
         extent = float(((high - low) * np.asarray(grid.spacing)).max())
-        depth = ndimage.distance_transform_edt(np.pad(labels[box] == label, 1), sampling=grid.spacing[::-1])
-        voxel = np.array(np.unravel_index(int(depth.argmax()), depth.shape))[::-1] - 1
-        deepest = grid.point(low + voxel)
+        voxel = deepest_voxel(labels[box] == label, grid.spacing[::-1])
+        deepest = grid.point(low + voxel[::-1])
         found.append(Lesion(label, centre, extent, float(volume_mm3[label]), deepest))
     return found

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from MSAMLogic.training.clicks import Mask
-from MSAMLogic.training.edge_distance import distance_from_edge
+from MSAMLogic.training.distance_from_edge import distance_from_edge
 from MSAMLogic.training.shapes import smooth_noise
 
 _LARGEST_SHARE = 0.35  # of the lesion's depth that a reader may take away or add

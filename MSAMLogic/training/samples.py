@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from MSAMLogic.aligned_sampling import sampled
 from MSAMLogic.errors import TrainingError
 from MSAMLogic.geometry import PatchGrid, Point
 from MSAMLogic.intensity import Modality, normalise
@@ -303,11 +304,8 @@ def _augment(patch: NDArray[np.float32], modality: Modality, rng: np.random.Gene
     return np.asarray(out, dtype=np.float32)
 
 
-def _between_slices(patch: NDArray[np.floating], axis: int, step: int) -> NDArray[np.floating]:
+def _between_slices(patch: NDArray[np.floating], axis: int, step: int) -> NDArray[np.float32]:
     """Return a patch of which only every so many slices along an axis were seen, linear in between."""
-    n = patch.shape[axis]
+    n = patch.shape[0]
     seen = np.take(patch, np.arange(step // 2, n, step), axis)
-    at = np.linspace(0, seen.shape[axis] - 1, n)
-    lower = np.minimum(at.astype(np.intp), seen.shape[axis] - 2)
-    share = (at - lower).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    return np.asarray(np.take(seen, lower, axis) * (1 - share) + np.take(seen, lower + 1, axis) * share)
+    return sampled(seen, [np.linspace(0, size - 1, n) for size in seen.shape], 0.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.training.clicks import Mask
-from MSAMLogic.training.edge_distance import distance_from_edge
+from MSAMLogic.training.distance_from_edge import distance_from_edge
 from MSAMLogic.training.shapes import Patch, smooth_noise
 
 # Of the patch's voxels; a larger region is the background rather than a thing in it.
@@ -127,7 +127,7 @@ def merged_region(patch: Patch, seed: NDArray[np.integer], rng: np.random.Genera
     scale = float(np.percentile(gradient, 95))
     if scale == 0.0:
         return None
-    # Of so few values ITK floods in a quarter of the time.
+    # ITK floods a few values more quickly than as many as there are voxels.
     steps = np.rint(gradient * (_GRADIENT_STEPS / scale)).clip(max=255).astype(np.uint8)
     image = sitk.GetImageFromArray(steps)
     found: Mask | None = None

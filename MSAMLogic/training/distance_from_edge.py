@@ -1,4 +1,4 @@
-"""How far voxels are from the edge of a lesion."""
+"""How far the voxels of a patch are from the edge of a lesion, for the generators of samples."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def distance_from_edge(lesion: Mask) -> NDArray[np.float32]:
     """Return the distance of each voxel's centre from the lesion's edge, in voxels, negative inside.
 
     The edge lies half a voxel beyond the centres of the outermost voxels of the lesion. It does not run along
-    the faces of the patch, where the lesion may go on. By Maurer's algorithm, in a third of the time that
-    scipy's takes for one side.
+    the faces of the patch, where the lesion may go on. By Maurer's algorithm, once for both sides. Inside,
+    the distance is that from the outermost voxels of the lesion and half a voxel more.
 
     Args:
-        lesion: (n, n, n), neither empty nor all of the patch.
+        lesion: (n, n, n), not empty. Where it is all of the patch, no edge is near: a very large number.
     """
     image = sitk.GetImageFromArray(lesion.astype(np.uint8))
     distance = sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=False)
