@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from predictors import ThresholdPredictor
 from test_model import TINY, randomised
@@ -27,7 +28,7 @@ from MSAMLogic.training.cases import read_cases, split_by_patient
 from MSAMLogic.training.corrections.losses import correction_figures
 from MSAMLogic.training.corrections.record import MOST_CLICKS, RECORD, as_record
 from MSAMLogic.training.corrections.samples import CorrectionSamples
-from MSAMLogic.training.corrections.sessions import RecordedSessions
+from MSAMLogic.training.corrections.sessions import RecordedSessions, record_session
 from MSAMLogic.training.corrections.trainer import CorrectorConfig, CorrectorRun
 from MSAMLogic.training.loaded_case import LoadedCase
 from MSAMLogic.training.recorded_run import RecordingElsewhere, recipe_of
@@ -415,6 +416,39 @@ def test_the_networks_own_corrector_is_asked_where_it_shall_be(two_scans: PatchS
     assert sum(len(never[number]) for number in range(6)) and not predictor.asked
     always = RecordedSessions(predictor, two_scans, 0, 6, 4, ScanShares(0.5), 1.0)
     assert sum(len(always[number]) for number in range(6)) == 2 * predictor.asked > 0
+
+
+def test_a_session_goes_on_from_the_mask_that_takes_the_place_of_its_first() -> None:
+    offset = np.stack(np.indices((20, 24, 24))) - 10.0
+    ball = np.linalg.norm(offset, axis=0) < 7
+    image = sitk.GetImageFromArray(np.where(ball, 300.0, 100.0).astype(np.float32))
+    half = ball & (offset[2] < 0)
+
+    def met(first: np.ndarray) -> list[tuple[int, float]]:
+        """Return label and share of the lesion in the mask, in the cubes of the one correcting click."""
+        rng = np.random.default_rng(3)
+        predictor = ThresholdPredictor()
+        records = record_session(predictor, image, "MR", ball, 2, lambda made: made.answer, rng, first)
+        return [
+            (int(record["labels"][-1]), float(record["before"].sum() / record["truth"].sum()))
+            for record in records
+        ]
+
+    too_little, too_much = met(half), met(np.linalg.norm(offset, axis=0) < 9)
+    assert len(too_little) == 2 and all(label == 1 and 0.2 < share < 0.8 for label, share in too_little)
+    assert len(too_much) == 2 and all(label == 0 and share > 1.2 for label, share in too_much)
+
+
+def test_some_sessions_go_on_from_wrong_masks(two_scans: PatchSamples) -> None:
+    def sessions(wrong: float) -> list[list[bytes]]:
+        made = RecordedSessions(ThresholdPredictor(), two_scans, 0, 12, 3, ScanShares(1.0), 0.0, wrong)
+        return [[record.tobytes() for record in made[number]] for number in range(12)]
+
+    never, half, always = sessions(0.0), sessions(0.5), sessions(1.0)
+    assert never == sessions(0.0)
+    assert sum(a != b for a, b in zip(never, always, strict=True)) >= 10
+    # The same scans, whatever the share.
+    assert 2 <= sum(a == b for a, b in zip(half, always, strict=True)) <= 10
 
 
 # Runs

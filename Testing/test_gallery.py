@@ -57,6 +57,7 @@ def test_every_kind_of_sample_and_every_generator_has_a_row(
         "simulate_click",
         "varied_scan",
         "implanted_scan",
+        "wrong_mask",
     ):
         assert name in titles
     assert all(len(pictures) == 2 for pictures in rows.values())

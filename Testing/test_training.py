@@ -57,6 +57,7 @@ from MSAMLogic.training.shapes import (
 )
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
 from MSAMLogic.training.trainer import Trainer, TrainingConfig
+from MSAMLogic.training.wrong_masks import wrong_mask
 
 unhurried = settings(max_examples=50, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -496,6 +497,43 @@ def test_a_reader_never_loses_a_lesion() -> None:
     assert all(redrawn(speck, rng_of(seed)).any() for seed in range(50))
     assert not redrawn(np.zeros((8, 8, 8), bool), rng_of(0)).any()
     assert redrawn(np.ones((8, 8, 8), bool), rng_of(0)).all()
+
+
+# Masks that are far from right
+
+
+@unhurried
+@given(seeds, st.sampled_from([(1.0, 1.0, 1.0), (3.0, 0.7, 0.7)]))
+def test_a_wrong_mask_is_a_part_of_the_lesion_or_all_of_it_and_more(
+    seed: int, spacing: tuple[float, float, float]
+) -> None:
+    lesion = block((6, 18), (4, 20), (8, 16))
+    wrong = wrong_mask(lesion, spacing, rng_of(seed))
+    kept = (wrong & lesion).sum() / lesion.sum()
+    if (wrong & ~lesion).any():
+        assert kept == 1.0
+        # What is too much lies within a ball round a voxel of the lesion.
+        radius = 1.2 * np.cbrt(0.75 / np.pi * lesion.sum() * np.prod(spacing))
+        far = ndimage.distance_transform_edt(~lesion, sampling=spacing)
+        assert far[wrong].max() <= radius
+    else:
+        assert 0.15 < kept < 0.8 or kept == 1.0  # a ball in the middle of the lesion adds nothing
+
+
+def test_wrong_masks_lack_a_side_or_the_outside_or_have_too_much() -> None:
+    lesion = block((6, 18), (6, 18), (8, 16))
+    masks = [wrong_mask(lesion, (1.0, 1.0, 1.0), rng_of(seed)) for seed in range(100)]
+    assert 20 < sum(bool((mask & ~lesion).any()) for mask in masks) < 50
+    parts = [mask for mask in masks if mask.sum() < lesion.sum()]
+    assert len({mask.tobytes() for mask in parts}) == len(parts) > 40
+    # A part leaves the lesion's other end far away: who clicks its middle clicks far from the mask.
+    far = [ndimage.distance_transform_edt(~mask)[lesion].max() for mask in parts]
+    assert np.median(far) > 6
+
+
+def test_of_a_lesion_of_one_voxel_a_wrong_mask_keeps_it() -> None:
+    speck = block((5, 6), (5, 6), (5, 6))
+    assert all(wrong_mask(speck, (1.0, 1.0, 1.0), rng_of(seed))[speck].all() for seed in range(30))
 
 
 # Clicks

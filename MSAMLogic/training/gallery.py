@@ -5,8 +5,8 @@
 Each generator has a row. The samples of :class:`PatchSamples` are shown as the network sees them, varied
 in contrast, noise, sharpness and slice thickness; the generators of :mod:`MSAMLogic.training.shapes` and
 :mod:`MSAMLogic.training.synthetic` on scans that are left as they are, so that one sees what each adds. The
-last rows are what clicks are recorded on: whole scans as :func:`varied_scan` makes them, and those in which
-:func:`implanted_scan` puts a lesion.
+last rows are what clicks are recorded on: whole scans as :func:`varied_scan` makes them, those in which
+:func:`implanted_scan` puts a lesion, and masks as :func:`wrong_mask` makes them.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from MSAMLogic.training.scan_variation import varied_scan
 from MSAMLogic.training.shapes import grown_shape, leaning_shape, lobulated_shape, spiculated_shape
 from MSAMLogic.training.synthetic import coherent_region, insert_lesion, merged_region
 from MSAMLogic.training.trainer import TrainingConfig
+from MSAMLogic.training.wrong_masks import wrong_mask
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +56,7 @@ _BACKGROUND_CLICK = "#ff3b3b"
 _INCHES_A_PICTURE = 1.7
 _INCHES_A_TITLE = 0.3
 _TRIES = 40
+_CUBIC = (1.0, 1.0, 1.0)  # the voxels of a patch
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,9 @@ def write_gallery(
     )
     title = "implanted_scan: a lesion of any size in a whole scan, some without skull"
     rows.append((title, _implanted(loaded, patch_size, spacings, rng, columns)))
+    title = "wrong_mask: a first mask (orange) far from the lesion (blue), for clicks to put right"
+    wrong = [Picture(patch, target, wrong_mask(target, _CUBIC, rng)) for patch, target in patches]
+    rows.append((title, wrong))
     figure = _drawn(rows, columns)
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", dpi=100, facecolor=_BACKGROUND)
@@ -290,7 +295,7 @@ def _draw(axes: Axes, picture: Picture) -> None:
     n = picture.patch.shape[0]
     level = n // 2
     if picture.target is not None and picture.target.any():
-        level = int(deepest_voxel(picture.target, (1.0, 1.0, 1.0))[2])
+        level = int(deepest_voxel(picture.target, _CUBIC)[2])
     shown = picture.patch[:, :, level].T
     low, high = np.percentile(shown, (0.5, 99.5))
     axes.imshow(shown, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower")

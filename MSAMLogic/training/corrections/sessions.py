@@ -4,6 +4,9 @@ A corrector meets masks that it made itself, those that the network made, and th
 So while sessions are recorded the mask goes on in different ways: as the network says in all of the cube, or
 near the click, or where the click lies and hardly beyond, or as the corrector of the network itself says,
 where that has learned already. A click changes the mask one way only in any of them (:class:`MaskCorrector`).
+Some sessions go on from a first mask that is far from right (:mod:`MSAMLogic.training.wrong_masks`), for the
+network's own are good where it has learned most, and clicks far from the edge, after which a mask grows or
+shrinks by much, would be rare.
 
 How deep a click lies in an error says only roughly how large the error is: a click beyond a thin tail is far
 from the mask, and the tail is thin. So every click is recorded in cubes of several spacings.
@@ -32,6 +35,7 @@ from MSAMLogic.session import Click, InteractiveSession
 from MSAMLogic.training.corrections.record import as_record
 from MSAMLogic.training.recorded_scans import Mask, ScanShares, any_scan
 from MSAMLogic.training.samples import PatchSamples
+from MSAMLogic.training.wrong_masks import wrong_mask
 from MSAMLogic.voxels import VoxelSet
 
 Manner = Callable[[Correction], FloatArray]
@@ -52,6 +56,7 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         clicks: most clicks a session.
         shares: of the kinds of scan that are clicked.
         own: share of the sessions in which the network's own corrector corrects.
+        wrong: share of the sessions whose first mask is far from right.
     """
 
     def __init__(
@@ -63,10 +68,11 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         clicks: int,
         shares: ScanShares,
         own: float,
+        wrong: float = 0.0,
     ) -> None:
         self.predictor, self.samples = predictor, samples
         self.seed, self.count, self.clicks = seed, count, clicks
-        self.shares, self.own = shares, own
+        self.shares, self.own, self.wrong = shares, own, wrong
 
     def __len__(self) -> int:
         """Return the number of sessions."""
@@ -78,8 +84,11 @@ class RecordedSessions(Dataset[list[NDArray[np.void]]]):
         image, modality, truth = any_scan(self.samples, number, self.shares, rng)
         manners: list[Manner] = [_as_answered, _as_answered_nearby, _where_clicked]
         manner = self.predictor.correct if rng.random() < self.own else manners[rng.integers(len(manners))]
+        first = None
+        if self.wrong and rng.random() < self.wrong:
+            first = wrong_mask(truth, image.GetSpacing()[::-1], rng)
         try:
-            return record_session(self.predictor, image, modality, truth, self.clicks, manner, rng)
+            return record_session(self.predictor, image, modality, truth, self.clicks, manner, rng, first)
         except ImageError:  # nothing but one value round the click: no reader would click there
             return []
 
@@ -92,6 +101,7 @@ def record_session(
     clicks: int,
     manner: Manner,
     rng: np.random.Generator,
+    first: Mask | None = None,
 ) -> list[NDArray[np.void]]:
     """Click at the largest error again and again, and return what each correcting click met, in two cubes.
 
@@ -103,6 +113,7 @@ def record_session(
         clicks: most clicks.
         manner: what the mask becomes in the cube round a click.
         rng: source of chance.
+        first: (k, j, i) what takes the place of the mask after the first click, if anything does.
 
     Raises:
         ImageError: when the scan is of one value.
@@ -115,7 +126,7 @@ def record_session(
     sloppy = rng.random() < _SLOPPY
     answer = np.zeros_like(truth)
     records: list[NDArray[np.void]] = []
-    for _ in range(clicks):
+    for number in range(clicks):
         error = largest_error(truth, answer, spacing)
         if error is None:
             break
@@ -128,6 +139,8 @@ def record_session(
         session.seen.clear()
         session.click(grid.point(np.array(voxel[::-1])), positive)
         records += [as_record(known, mask_share(lesion, grid, known.cube)) for known in session.seen]
+        if first is not None and number == 0:
+            session.pretend(VoxelSet.of(first, grid.whole))
         answer = sitk.GetArrayFromImage(session.mask) != 0
     return records
 
@@ -139,6 +152,11 @@ class _WatchedSession(InteractiveSession):
         super().__init__(_Mannered(predictor, manner))
         self._rng = rng
         self.seen: list[Correction] = []
+
+    def pretend(self, mask: VoxelSet) -> None:
+        """Go on as if the one lesion so far had that mask."""
+        (lesion,) = self._state.lesions
+        self._state = replace(self._state, lesions=(replace(lesion, voxels=mask),))
 
     def _corrector_of(self, image: sitk.Image) -> MaskCorrector:
         return _WatchedCorrector(self._predictor, image, self._rng, self.seen)

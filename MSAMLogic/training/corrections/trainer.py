@@ -34,12 +34,14 @@ class CorrectorConfig(RecordedConfig):
         sessions: how many sessions are recorded.
         clicks: most clicks a session.
         own: share of the sessions in which the corrector of ``start`` makes the corrections.
+        wrong: share of the sessions that go on from a first mask that is far from right.
     """
 
     recipe: Literal["corrector"]
     sessions: int = Field(default=600, ge=1)
     clicks: int = Field(default=9, ge=2, le=MOST_CLICKS)
     own: float = Field(default=0.0, ge=0, le=1)
+    wrong: float = Field(default=0.0, ge=0, le=1)
 
 
 class CorrectorRun(RecordedRun):
@@ -73,6 +75,7 @@ class CorrectorRun(RecordedRun):
             config.clicks,
             config.shares,
             config.own,
+            config.wrong,
         )
 
     def _samples_of(self, files: Sequence[Path]) -> Dataset[Batch]:
