@@ -53,6 +53,12 @@ def distances(image: sitk.Image, point: Point) -> np.ndarray:
     return np.linalg.norm(world - np.asarray(point), axis=-1)
 
 
+def distances_in_cube(correction: Correction) -> np.ndarray:
+    """Return the distance (n, n, n) in cells of each cell from the correcting click."""
+    offset = np.stack(np.indices(correction.image.shape)) - correction.coords[-1][:, None, None, None]
+    return np.linalg.norm(offset, axis=0)
+
+
 def test_the_first_click_is_answered_by_the_network_alone() -> None:
     session, predictor, _ = started(nothing)
     assert not predictor.corrections
@@ -89,6 +95,28 @@ def test_a_click_for_the_lesion_takes_nothing_away_and_one_against_it_adds_nothi
     after = array(session.mask)
     assert (after > before).any() == positive
     assert (after < before).any() != positive
+
+
+@pytest.mark.parametrize("positive", [True, False])
+@pytest.mark.parametrize(("logit", "is_lesion"), [(-0.2, True), (-1.0, False)])
+def test_what_is_lesion_with_a_little_less_than_even_odds_belongs_to_the_mask(
+    positive: bool, logit: float, is_lesion: bool
+) -> None:
+    def unsure(correction: Correction) -> FloatArray:
+        obeying = obey(correction, 1.0)
+        distance = distances_in_cube(correction)
+        return np.where(distance < 1.2 * correction.depth, obeying, logit).astype(np.float32)
+
+    session, _, centre = started(unsure)
+    before = array(session.mask)
+    click = beside(centre, RADIUS + 3.0 if positive else 5.0)
+    session.click(click, positive=positive)
+    away = distances(session.mask, click)
+    # Beyond what the click itself asks for, and where it counts more than the first click.
+    near, far = (9.0, 11.0) if positive else (5.0, 6.5)
+    ring = (away > near) & (away < far) & (before != positive)
+    ring &= away < distances(session.mask, centre) - 2.0
+    assert ring.any() and (array(session.mask)[ring] == is_lesion).all()
 
 
 def test_the_correction_knows_the_click_the_mask_and_the_answer() -> None:

@@ -17,6 +17,7 @@ from MSAMLogic.correcting.correction import (
     obeys,
     varied_cube,
 )
+from MSAMLogic.correcting.lesion_level import lesion_level
 from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
 from MSAMLogic.looking.looks import Look, joint_logits
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
@@ -86,10 +87,13 @@ class MaskCorrector:
     def _obedient(
         self, mask: VoxelSet, clicks: Sequence[Click], looks: Sequence[Look], cube: PatchGrid, depth: float
     ) -> tuple[Correction, NDArray[np.float32]]:
-        """Return what is known in a cube, or a closer one, and logits there that obey the last click."""
+        """Return what is known in a cube, or a closer one, and logits there that obey the last click.
+
+        They are above 0 where the mask is to hold the lesion, see :mod:`MSAMLogic.correcting.lesion_level`.
+        """
         for _ in range(1 + _CLOSER_CUBES):
             known = self.known(mask, clicks, looks, cube, depth)
-            logits = self._predictor.correct(known)
+            logits = self._predictor.correct(known) - np.float32(lesion_level(len(clicks)))
             if obeys(logits, known):
                 return known, logits
             cube = varied_cube(cube, self.grid, 0.5)
