@@ -18,7 +18,8 @@ _MISSING_AFTER_ONE, _POWER = 0.29, 0.37
 
 def expected_dice(clicks: int) -> float:
     """Return the Dice that a mask usually has after so many clicks, at least one."""
-    return 1 - _MISSING_AFTER_ONE * clicks**-_POWER
+    missing: float = _MISSING_AFTER_ONE * clicks**-_POWER
+    return 1 - missing
 
 
 def lesion_level(clicks: int) -> float:
