@@ -478,8 +478,8 @@ def written_config(tmp_path: Path, scan_folder: Path, **changes: object) -> Path
 def test_a_run_records_sessions_on_the_scans_that_it_is_asked_for(
     tmp_path: Path, scan_folder: Path, two_scans: PatchSamples
 ) -> None:
-    def records(varied: float, drawn: float = 1.0, implanted: float = 0.0) -> list[bytes]:
-        shares = {"drawn": drawn, "implanted": implanted, "varied": varied}
+    def records(varied: float, drawn: float = 1.0, implanted: float = 0.0, wrong: float = 0.0) -> list[bytes]:
+        shares = {"drawn": drawn, "implanted": implanted, "varied": varied, "wrong": wrong}
         path = written_config(tmp_path, scan_folder, **shares)
         recorder = CorrectorRun._recorder(CorrectorConfig.read(path), ThresholdPredictor(), two_scans)
         return [record.tobytes() for number in range(8) for record in recorder[number]]
@@ -487,6 +487,7 @@ def test_a_run_records_sessions_on_the_scans_that_it_is_asked_for(
     plain = RecordedSessions(ThresholdPredictor(), two_scans, 0, 3, 3, ScanShares(1.0), 0.0)
     expected = [record.tobytes() for number in range(8) for record in plain[number]]
     assert records(0.0) == expected and records(1.0) != expected and expected
+    assert records(0.0, wrong=1.0) != expected
     made_up, implanted = records(0.0, drawn=0.0), records(0.0, drawn=0.0, implanted=1.0)
     assert implanted not in (expected, made_up) and implanted
 
