@@ -63,7 +63,11 @@ def by_nibabel(path: Path) -> dict[int, Points]:
     """Return the points of every label of a NIfTI file, by its sform, after comparing that with its qform."""
     nibabel = pytest.importorskip("nibabel", reason="reads NIfTI: pip install nibabel")
     image = nibabel.load(path)
-    assert np.allclose(image.get_qform(), image.get_sform(), atol=1e-4)
+    # A qform's quaternion is in float32 and lacks its real part, which for axial slices is near 0: a tilt of
+    # a tenth of a degree is lost.
+    qform, sform = image.get_qform(), image.get_sform()
+    assert np.allclose(qform[:3, 3], sform[:3, 3], atol=1e-4)
+    assert np.allclose(qform[:3, :3], sform[:3, :3], atol=1.5e-3 * max(image.header.get_zooms()))
     assert int(image.header["qform_code"]) > 0 and int(image.header["sform_code"]) > 0
     array = np.asarray(image.dataobj)
     found = {}

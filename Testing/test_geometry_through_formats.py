@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_files import write_enhanced, write_series
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from images import AXIAL, CORONAL, LEFT_HANDED, SAGITTAL, oblique
 from readers import (
@@ -218,6 +218,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     reverse=st.booleans(),
     seed=st.integers(0, 2**16),
 )
+@example(degrees=0.0625, spacing=(1.0, 1.0, 1.0), reverse=False, seed=0)
 def test_any_mask_on_any_grid_comes_back(
     folder: Path, degrees: float, spacing: tuple[float, float, float], reverse: bool, seed: int
 ) -> None:
