@@ -35,6 +35,7 @@ from MSAMLogic.training.recorded_run import RecordingElsewhere, recipe_of
 from MSAMLogic.training.recorded_scans import ScanShares
 from MSAMLogic.training.records import map_records, write_records
 from MSAMLogic.training.samples import PatchSamples
+from MSAMLogic.training.wrong_masks import wrong_mask
 
 N = CUBE_SIZE
 CORRECTING = replace(TINY, corrector_width=8)
@@ -439,16 +440,24 @@ def test_a_session_goes_on_from_the_mask_that_takes_the_place_of_its_first() -> 
     assert len(too_much) == 2 and all(label == 0 and share > 1.2 for label, share in too_much)
 
 
-def test_some_sessions_go_on_from_wrong_masks(two_scans: PatchSamples) -> None:
-    def sessions(wrong: float) -> list[list[bytes]]:
-        made = RecordedSessions(ThresholdPredictor(), two_scans, 0, 12, 3, ScanShares(1.0), 0.0, wrong)
-        return [[record.tobytes() for record in made[number]] for number in range(12)]
+def test_as_many_sessions_as_wanted_go_on_from_wrong_masks(
+    two_scans: PatchSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
 
-    never, half, always = sessions(0.0), sessions(0.5), sessions(1.0)
-    assert never == sessions(0.0)
-    assert sum(a != b for a, b in zip(never, always, strict=True)) >= 10
-    # The same scans, whatever the share.
-    assert 2 <= sum(a == b for a, b in zip(half, always, strict=True)) <= 10
+    def noted(lesion: np.ndarray, spacing: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+        made.append(int(lesion.sum()))
+        return wrong_mask(lesion, spacing, rng)
+
+    monkeypatch.setattr("MSAMLogic.training.corrections.sessions.wrong_mask", noted)
+    counts = {}
+    for wrong in (0.0, 0.25, 1.0):
+        made.clear()
+        shares = ScanShares(1.0)
+        recorded = RecordedSessions(ThresholdPredictor(), two_scans, 0, 12, 3, shares, 0.0, wrong)
+        assert sum(len(recorded[number]) for number in range(12))
+        counts[wrong] = len(made)
+    assert counts[0.0] == 0 and 1 <= counts[0.25] <= 5 and counts[1.0] == 12
 
 
 # Runs
