@@ -543,6 +543,45 @@ def test_msam_train_teaches_the_fusion_and_nothing_else(tmp_path: Path, scan_fol
     assert moved and all(name.startswith("look_fusion.") for name in moved)
 
 
+def test_a_share_of_the_steps_is_learnt_from_what_the_fusion_itself_draws(
+    tmp_path: Path, scan_folder: Path
+) -> None:
+    start = tmp_path / "start.safetensors"
+    network = build_model("", FUSING)
+    randomised(network, 0.3)
+    save_weights(start, network.config, network.state_dict())
+    made = first_looks()
+    known, target = tensors(made), torch.from_numpy(truth_of(made))[None]
+    batch = {"patch": known.image, "target": target} | known._asdict()
+
+    def figures(share: float) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
+        config = FusionConfig(
+            recipe="look fusion",
+            data=scan_folder,
+            output=tmp_path / "run",
+            start=str(start),
+            drawn_again=share,
+            minutes=1,
+        )
+        run = FusionRun(config, log=lambda line: None)
+        said = run._loss(batch, np.random.default_rng(0))
+        said["loss"].backward()
+        return said, [p.grad for p in run.network.look_fusion.parameters() if p.grad is not None]
+
+    from_look, _ = figures(0.0)
+    from_drawing, slopes = figures(1.0)
+    assert from_drawing["dice_chosen"] == from_look["dice"] != from_look["dice_chosen"]
+    # What was drawn is given: only the second drawing learns.
+    network = read_network(start)  # stored as float16
+    assert isinstance(network, MSAM) and network.look_fusion is not None
+    with torch.no_grad():
+        drawn = known._replace(chosen=network.fuse(known))
+    fusion_figures(network.fuse(drawn), drawn, target)["loss"].backward()
+    alone = [p.grad for p in network.look_fusion.parameters() if p.grad is not None]
+    for slope, expected in zip(slopes, alone, strict=True):
+        torch.testing.assert_close(slope, expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "name",
     [

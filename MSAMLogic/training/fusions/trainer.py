@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -32,10 +33,14 @@ class FusionConfig(RecordedConfig):
     Attributes:
         recipe: that it is this one.
         first_clicks: how many first clicks are recorded.
+        drawn_again: share of the steps in which what the fusion itself draws takes the place of the chosen
+            look: a session lets it draw twice, the second time on what it drew
+            (:class:`MSAMLogic.looking.mask_fusion.MaskFusion`).
     """
 
     recipe: Literal["look fusion"]
     first_clicks: int = Field(default=3000, ge=1)
+    drawn_again: float = Field(default=0.0, ge=0, le=1)
 
 
 class FusionRun(RecordedRun):
@@ -71,4 +76,7 @@ class FusionRun(RecordedRun):
         known = FirstLookTensors(
             batch["patch"], *(batch[name] for name in FirstLookTensors._fields if name != "image")
         )
+        if rng.random() < self.config.drawn_again:
+            with torch.no_grad():
+                known = known._replace(chosen=self.network.fuse(known).float())
         return fusion_figures(self.network.fuse(known), known, batch["target"])
