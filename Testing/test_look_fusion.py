@@ -318,6 +318,24 @@ def test_of_two_different_things_that_is_meant_which_the_click_is_in_the_middle_
     assert grid.nearest(point) in fused
 
 
+def test_what_is_drawn_much_larger_than_the_chosen_look_shows_is_taken() -> None:
+    """The chosen look shows a small ball round the click, the fusion a large one, in which it lies aside."""
+    size = (96, 96, 96)
+    centre = middle(balls(size=size))
+    point = (centre[0] + 12.0, centre[1], centre[2])
+    small = balls(size=size, centres=[point], radius=8.0)
+    mask = VoxelSet.of(sitk.GetArrayFromImage(small) > 50, ImageGrid.of(small).whole)
+    chosen = replace(look(1.0, 16.0, 48), grid=PatchGrid(point, 1.0, 48))
+
+    def beyond(known: FirstLooks) -> FloatArray:
+        away = replace(known, click=known.click - np.array([12.0 / known.cube.spacing, 0, 0], np.float32))
+        return around_click(away, 18.0 / known.cube.spacing)
+
+    # Of an even image, so that no edge is sharper than another.
+    fused = MaskFusion(FusingPredictor(beyond), small * 0).fused(mask, chosen, [chosen], point)
+    assert fused.count > 9 * mask.count
+
+
 @pytest.mark.parametrize("open_faces, is_taken", [(3, True), (4, False), (6, False)])
 def test_a_drawing_without_an_edge_is_not_taken(open_faces: int, is_taken: bool) -> None:
     """Whatever the cube, what the fusion draws goes on beyond some of its faces."""

@@ -19,7 +19,7 @@ from MSAMLogic.voxels import VoxelSet
 # The cube lies round the lesion of the look that was chosen; where that look is wrong, so is the cube. What
 # the fusion draws in it says better where the lesion is, so it is drawn once more in a cube round that.
 _TIMES = 2
-# Dice below which two masks are not two drawings of one thing.
+# Dice below which two masks are not two drawings of one thing, but a thing and its core.
 _SAME_THING = 0.2
 # Faces of its cube that a drawing may reach; with more it has an edge almost nowhere, and is a box.
 _MOST_CUT_FACES = 3
@@ -44,8 +44,8 @@ class MaskFusion:
 
         The mask stays as it was too where what is drawn fills its cube, and so has no edge, or runs within a
         sharp edge of the image that the mask follows. (Readers do outline more than a sharp edge encloses.)
-        Where it is another thing altogether than the chosen look shows, a small core of it, say, what the
-        click lies more in the middle of is returned.
+        Where it is but a small core of what the chosen look shows, what the click lies more in the middle of
+        is returned. A much larger thing is not doubted: other looks show it round what the chosen one shows.
 
         Args:
             mask: what the chosen look shows.
@@ -66,7 +66,7 @@ class MaskFusion:
             known_in.append(known)
         if not known_in or _fills_its_cube(chosen):
             return shown
-        if shown.dice(mask) < _SAME_THING:
+        if mask.count < shown.count and shown.dice(mask) < _SAME_THING:
             voxel = self._grid.nearest(point)
             return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
         return shown if self._shrinks_from_sharp_edge(shown, mask, known_in) else mask
