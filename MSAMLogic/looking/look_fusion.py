@@ -16,6 +16,7 @@ from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
 from MSAMLogic.looking.first_looks import CUBE_SIZE, MOST_LOOKS, FirstLooks
 from MSAMLogic.looking.looks import Look, lesion_extent
 from MSAMLogic.mask_in_cube import possible_spacing
+from MSAMLogic.voxels import VoxelSet
 
 # Share of the cube that the longest side of the lesion fills.
 _FILL = 0.6
@@ -43,6 +44,20 @@ def fusion_cube(look: Look, point: Point, image: ImageGrid, scale: float = 1.0) 
     reach = _INNER_SHARE * CUBE_SIZE * spacing
     x, y, z = (float(v) for v in np.clip(middle, np.asarray(point) - reach, np.asarray(point) + reach))
     return PatchGrid((x, y, z), spacing, CUBE_SIZE, look.grid.axes)
+
+
+def cube_round(mask: VoxelSet, image: ImageGrid, axes: tuple[float, ...]) -> PatchGrid:
+    """Return the cube in the middle of which a mask lies, filling the same share of it whatever its size.
+
+    Args:
+        mask: on the image, not empty.
+        image: its grid.
+        axes: of the cube.
+    """
+    first, last = np.asarray(mask.region.start, float), np.asarray(mask.region.stop, float) - 1
+    longest = float(((last - first + 1) * image.spacing).max())
+    middle = image.point((first + last) / 2)
+    return PatchGrid(middle, possible_spacing(longest / (_FILL * CUBE_SIZE), image), CUBE_SIZE, axes)
 
 
 def first_looks_in(

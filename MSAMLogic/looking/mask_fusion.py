@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import SimpleITK as sitk
 
-from MSAMLogic.geometry import ImageGrid, Point
+from MSAMLogic.geometry import ImageGrid, Point, extract_patch
 from MSAMLogic.looking.centredness import centredness
 from MSAMLogic.looking.edge_sharpness import edge_sharpness
 from MSAMLogic.looking.first_looks import FirstLooks
-from MSAMLogic.looking.look_fusion import first_looks_in, fusion_cube
+from MSAMLogic.looking.look_fusion import cube_round, first_looks_in, fusion_cube
 from MSAMLogic.looking.looks import Look, lesion_extent
+from MSAMLogic.looking.standing_out import standing_out
 from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
 from MSAMLogic.predictor import Answer, Predictor
 from MSAMLogic.voxels import VoxelSet
@@ -25,6 +27,8 @@ _SAME_THING = 0.2
 _MOST_CUT_FACES = 3
 # A mask whose edge is so sharp is left for a smaller one only where that one's edge is so sharp beside it.
 _SHARP, _AS_SHARP = 1.1, 0.85
+# One of two things stands out, in standard deviations, and so many times as much as the other.
+_CLEAR, _CLEARER = 1.0, 2.0
 
 
 class MaskFusion:
@@ -44,8 +48,9 @@ class MaskFusion:
 
         The mask stays as it was too where what is drawn fills its cube, and so has no edge, or runs within a
         sharp edge of the image that the mask follows. (Readers do outline more than a sharp edge encloses.)
-        Where it is but a small core of what the chosen look shows, what the click lies more in the middle of
-        is returned. A much larger thing is not doubted: other looks show it round what the chosen one shows.
+        Where it is but a small core of what the chosen look shows, the one of both that stands out is
+        returned, or what the click lies more in the middle of where both do, or neither. A much larger thing
+        is not doubted: other looks show it round what the chosen one shows.
 
         Args:
             mask: what the chosen look shows.
@@ -67,9 +72,24 @@ class MaskFusion:
         if not known_in or _fills_its_cube(chosen):
             return shown
         if mask.count < shown.count and shown.dice(mask) < _SAME_THING:
-            voxel = self._grid.nearest(point)
-            return max(mask, shown, key=lambda drawn: centredness(drawn, self._grid, voxel))
+            return self._meant(mask, shown, point, chosen.grid.axes)
         return shown if self._shrinks_from_sharp_edge(shown, mask, known_in) else mask
+
+    def _meant(self, core: VoxelSet, whole: VoxelSet, point: Point, axes: tuple[float, ...]) -> VoxelSet:
+        """Return which of a thing and its core a click means."""
+        core_stands_out, whole_stands_out = (self._standing_out(mask, axes) for mask in (core, whole))
+        if core_stands_out > _CLEAR and core_stands_out > _CLEARER * whole_stands_out:
+            return core
+        if whole_stands_out > _CLEAR and whole_stands_out > _CLEARER * core_stands_out:
+            return whole
+        voxel = self._grid.nearest(point)
+        return max(core, whole, key=lambda mask: centredness(mask, self._grid, voxel))
+
+    def _standing_out(self, mask: VoxelSet, axes: tuple[float, ...]) -> float:
+        """Return how much a mask stands out, seen in a cube of its own size."""
+        cube = cube_round(mask, self._grid, axes)
+        image = extract_patch(self._image, cube, np.nan, antialias=True)
+        return standing_out(image, mask_share(mask, self._grid, cube))
 
     def _shrinks_from_sharp_edge(
         self, shown: VoxelSet, drawn: VoxelSet, known_in: Sequence[FirstLooks]
