@@ -13,6 +13,7 @@ from MSAMLogic.voxels import BoolArray, VoxelSet
 # A cell is no finer than this share of the image's finest voxel side, and no coarser than so many mm.
 _FINEST_SHARE = 0.5
 _COARSEST_MM = 5.0
+_FAR_CELLS = 8.0  # a cell is no farther from an edge than this; most cubes hold none so far away
 _REDRAWN_CELLS = 2  # round cells that change, so that no crust of the old edge is left
 
 
@@ -30,6 +31,15 @@ def mask_share(mask: VoxelSet, image: ImageGrid, cube: PatchGrid) -> NDArray[np.
     (i, j, k), (x, y, z) = region.start, region.stop
     region = Region((i - 1, j - 1, k - 1), (x + 1, y + 1, z + 1))
     return extract_patch(image.image(mask.read(region).astype(np.uint8), region), cube, antialias=True)
+
+
+def edge_distance(share: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return the cells (n, n, n) to the edge of a mask, positive inside, at most 8 either way."""
+    inside = share > 0.5
+    if inside.all() or not inside.any():
+        return np.full(share.shape, _FAR_CELLS if inside.any() else -_FAR_CELLS, np.float32)
+    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+    return np.asarray(np.clip(distance, -_FAR_CELLS, _FAR_CELLS), np.float32)
 
 
 def redrawn_mask(

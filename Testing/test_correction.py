@@ -13,7 +13,6 @@ from MSAMLogic.correcting.correction import (
     Correction,
     click_depth,
     correction_cube,
-    edge_distance,
     obeying_earlier_clicks,
     varied_cube,
 )
@@ -86,16 +85,6 @@ def test_cube_lies_round_the_click_and_shows_each_depth_alike() -> None:
 def test_cube_is_neither_much_finer_than_the_voxels_nor_as_coarse_as_a_body() -> None:
     assert correction_cube(0.01, GRID, (0.0, 0.0, 0.0), RAS_AXES).spacing == pytest.approx(0.5)
     assert correction_cube(500.0, GRID, (0.0, 0.0, 0.0), RAS_AXES).spacing == pytest.approx(5.0)
-
-
-def test_edge_distance_is_positive_inside_and_has_an_end() -> None:
-    share = np.zeros((32, 32, 32))
-    share[8:, :, :] = 1
-    distance = edge_distance(share)
-    assert distance[8, 0, 0] == 1 and distance[7, 0, 0] == -1
-    assert distance[31, 0, 0] == 8 and distance[0, 5, 5] == -8
-    assert (edge_distance(np.zeros((4, 4, 4))) == -8).all()
-    assert (edge_distance(np.ones((4, 4, 4))) == 8).all()
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(0.5, 1.0), (1.5, 3.0), (0.1, 0.5), (9.0, 5.0)])

@@ -353,7 +353,7 @@ def test_a_cube_round_a_mask_shows_it_in_its_middle_at_the_same_size(
     cube = cube_round(mask, grid, tuple(grid.direction))
     share = mask_share(mask, grid, cube)
     inside = np.argwhere(share > 0.5)
-    assert np.abs(inside.mean(axis=0) - (N - 1) / 2).max() < 1
+    assert np.abs(inside.mean(axis=0) - (N - 1) / 2).max() < 0.1
     assert share.sum() * cube.spacing**3 == pytest.approx(mask.count * np.prod(image.GetSpacing()), rel=0.05)
     assert np.ptp(inside, axis=0).max() + 1 == pytest.approx(0.6 * N, abs=3)
 

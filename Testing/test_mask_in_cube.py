@@ -8,7 +8,7 @@ from boxes import GRID, box, centre_of, voxels
 from images import oblique
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Region
-from MSAMLogic.mask_in_cube import mask_share, redrawn_mask
+from MSAMLogic.mask_in_cube import edge_distance, mask_share, redrawn_mask
 from MSAMLogic.voxels import EMPTY, VoxelSet
 
 N = 32
@@ -93,3 +93,13 @@ def test_no_crust_of_the_old_edge_is_left() -> None:
     kept = after[before]
     assert not kept[along < N / 2 - 1].any()
     assert kept[along > N / 2 + 3].all()
+
+
+def test_edge_distance_is_positive_inside_and_has_an_end() -> None:
+    share = np.zeros((32, 32, 32))
+    share[8:, :, :] = 1
+    distance = edge_distance(share)
+    assert distance[8, 0, 0] == 1 and distance[7, 0, 0] == -1
+    assert distance[31, 0, 0] == 8 and distance[0, 5, 5] == -8
+    assert (edge_distance(np.zeros((4, 4, 4))) == -8).all()
+    assert (edge_distance(np.ones((4, 4, 4))) == 8).all()

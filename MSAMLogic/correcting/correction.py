@@ -12,16 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
-from MSAMLogic.mask_in_cube import possible_spacing
+from MSAMLogic.mask_in_cube import edge_distance, possible_spacing
 from MSAMLogic.voxels import VoxelSet
 
 CUBE_SIZE = 32
 # Cells of the cube between the click and the edge of the mask.
 _CELLS_OF_DEPTH = 2.0
-_FAR_CELLS = 8.0  # a cell is no farther from an edge than this; most cubes hold none so far away
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +51,6 @@ class Correction:
         distance = edge_distance(self.before)
         depth = np.asarray(self.depth, np.float32)
         return (self.image, self.before, distance, self.answer, self.coords, self.labels, depth, self.voxel)
-
-
-def edge_distance(share: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the cells (n, n, n) to the edge of a mask, positive inside, at most 8 either way."""
-    inside = share > 0.5
-    if inside.all() or not inside.any():
-        return np.full(share.shape, _FAR_CELLS if inside.any() else -_FAR_CELLS, np.float32)
-    distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
-    return np.asarray(np.clip(distance, -_FAR_CELLS, _FAR_CELLS), np.float32)
 
 
 def click_depth(mask: VoxelSet, image: ImageGrid, point: Point, positive: bool) -> float:

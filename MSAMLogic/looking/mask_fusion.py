@@ -77,13 +77,12 @@ class MaskFusion:
 
     def _meant(self, core: VoxelSet, whole: VoxelSet, point: Point, axes: tuple[float, ...]) -> VoxelSet:
         """Return which of a thing and its core a click means."""
-        core_stands_out, whole_stands_out = (self._standing_out(mask, axes) for mask in (core, whole))
-        if core_stands_out > _CLEAR and core_stands_out > _CLEARER * whole_stands_out:
-            return core
-        if whole_stands_out > _CLEAR and whole_stands_out > _CLEARER * core_stands_out:
-            return whole
+        things = (core, whole)
+        stand_out = [self._standing_out(mask, axes) for mask in things]
+        if max(stand_out) > max(_CLEAR, _CLEARER * min(stand_out)):
+            return things[int(np.argmax(stand_out))]
         voxel = self._grid.nearest(point)
-        return max(core, whole, key=lambda mask: centredness(mask, self._grid, voxel))
+        return max(things, key=lambda mask: centredness(mask, self._grid, voxel))
 
     def _standing_out(self, mask: VoxelSet, axes: tuple[float, ...]) -> float:
         """Return how much a mask stands out, seen in a cube of its own size."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+
+from MSAMLogic.mask_in_cube import edge_distance
 
 _BLURRED = 1.5  # cells from the edge, on both sides, that may hold something of either side
 _RIM = 4.5  # cells from the edge that are compared; farther away other things lie
@@ -27,14 +28,11 @@ def standing_out(image: NDArray[np.floating], share: NDArray[np.floating]) -> fl
     Returns:
         0 for a mask that is like its surroundings, or has none in the cube.
     """
-    mask, known = share > 0.5, np.isfinite(image)
-    if not mask.any() or mask.all():
-        return 0.0
-    depth = ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+    depth, known = edge_distance(share), np.isfinite(image)
     within = known & (depth > _BLURRED) & (depth < _RIM)
     beyond = known & (depth < -_BLURRED) & (depth > -_RIM)
     if not within.any():  # a mask of few cells
-        within = known & mask
+        within = known & (depth > 0)
     if not within.any() or not beyond.any():
         return 0.0
     apart = abs(float(image[within].mean()) - float(image[beyond].mean()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from MSAMLogic.correcting.correction import edge_distance
+from MSAMLogic.mask_in_cube import edge_distance
 from MSAMLogic.training.corrections.record import RECORD
 from MSAMLogic.training.cube_variation import turned, turned_point, varied
 from MSAMLogic.training.recorded_samples import Arrays, RecordedSamples
