@@ -98,8 +98,26 @@ def test_an_empty_mask_has_no_part() -> None:
 
 
 def test_the_deepest_voxel_is_found_and_the_edge_of_the_patch_counts() -> None:
-    masks = blobs(8, 4, 0.4)
-    masks[3] = True
+    masks = np.concatenate([blobs(seed, 7, share) for seed, share in ((8, 0.4), (9, 0.02), (10, 0.8))])
+    masks[3] = True  # thin and thick ones stand side by side
     found = deepest_voxels(torch.from_numpy(masks))
     for mask, voxel in zip(masks, found, strict=True):
         assert voxel.tolist() == deepest_voxel(mask).tolist()
+
+
+def test_a_plate_is_no_deeper_than_it_is_thick() -> None:
+    """Along its rows a plate looks deep, and what is near lies across them."""
+    plate = np.zeros((3, N, N, N), bool)
+    for axis in range(3):
+        within = [slice(2, -2)] * 3
+        within[axis] = slice(6, 9)
+        plate[axis][tuple(within)] = True
+    for axis, voxel in enumerate(deepest_voxels(torch.from_numpy(plate))):
+        assert voxel[axis] == 7
+
+
+def test_parts_that_touch_at_a_corner_are_one_and_rows_do_not_wrap_round() -> None:
+    mask = np.zeros((2, N, N, N), bool)
+    mask[0, 4, 4, 4] = mask[0, 5, 5, 5] = mask[0, 5, 3, 6] = True
+    mask[1, 2, 3, N - 1] = mask[1, 2, 4, 0] = mask[1, 2, N - 1, 5] = mask[1, 3, 0, 5] = True
+    assert largest_parts(torch.from_numpy(mask)).flatten(1).sum(dim=1).tolist() == [2, 1]

@@ -65,10 +65,3 @@ class _LargestAlong:
         self._last_out.copy_(self._last)
         torch.maximum(self._lower, self._upper, out=self._inner)
         torch.maximum(self._outer, self._lower, out=self._outer)
-
-
-def largest_along(values: Tensor, axis: int) -> Tensor:
-    """Return the largest of each cell and its two neighbours along an axis, of the same shape."""
-    grown = torch.empty_like(values)
-    _LargestAlong(values, axis, grown)()
-    return grown

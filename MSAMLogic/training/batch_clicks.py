@@ -13,12 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from MSAMLogic.model.flooding import largest_along
 from MSAMLogic.training.clicks import habit_of, slipped
 
 Click = tuple[NDArray[np.intp], int]
-_ROUNDS = 4  # of growing labels between two looks at whether they still change
-_AT_ONCE = 8  # patches whose distances are found together: each takes n⁴ numbers of memory
+_AT_ONCE = 8  # patches whose distances are found together: each takes up to n⁴ numbers of memory
 
 
 def simulate_clicks(
@@ -67,47 +65,103 @@ def simulate_clicks(
 
 def largest_parts(error: Tensor) -> Tensor:
     """Return the largest 26-connected part of each mask, (B, n, n, n) bool; an empty one stays empty."""
-    flat = error.flatten(1)
-    cells = flat.shape[1]
-    number = torch.arange(1, cells + 1, device=error.device, dtype=torch.int32)
-    labels = torch.where(flat, number, 0)  # every voxel its own part; 0 is none
-    while True:
-        before = labels
-        for _ in range(_ROUNDS):
-            spread = labels.view(error.shape)
-            for axis in (1, 2, 3):
-                spread = largest_along(spread, axis)
-            labels = torch.where(flat, spread.flatten(1), 0)
-            # The label of the voxel that gave the label: parts come together in few rounds.
-            labels = torch.where(flat, labels.gather(1, (labels - 1).clamp(min=0).long()), 0)
-        if torch.equal(labels, before):
-            break
+    part = torch.zeros_like(error)
+    places, root = _parts(error)
+    if not len(places):
+        return part
     # Sorted and counted: voxels that add to one number, one by one, keep a GPU waiting.
-    first = torch.arange(len(labels), device=error.device)[:, None] * (cells + 1)
-    names, sizes = torch.unique((labels + first)[flat], return_counts=True)
-    names, sizes = names.cpu().numpy(), sizes.cpu().numpy()
-    largest = np.zeros(len(labels), np.int64)
-    names = names[np.argsort(sizes, kind="stable")]
-    largest[names // (cells + 1)] = names % (cells + 1)  # the last of each mask stays: its largest
-    chosen = torch.from_numpy(largest).to(error.device)[:, None]
-    return ((labels == chosen) & flat).view(error.shape)
+    roots, sizes = torch.unique(root, return_counts=True)
+    patch_of_root = (places[roots] // error[0].numel()).cpu().numpy()
+    order = np.argsort(sizes.cpu().numpy(), kind="stable")
+    largest = np.full(len(error), -1, np.int64)
+    largest[patch_of_root[order]] = roots.cpu().numpy()[order]  # the last of each mask stays: its largest
+    chosen = torch.from_numpy(largest).to(error.device)
+    part.view(-1)[places] = root == chosen[places // error[0].numel()]
+    return part
+
+
+def _parts(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the voxels of masks (B, n, n, n), counted in memory's order, and which part each belongs to.
+
+    A part goes by the number, in that list, of one of its voxels. Parts are trees, each voxel pointing to
+    one of its part; wherever voxels of two parts touch, the higher root goes under the lower one. Every part
+    that touches a lower one is joined in each round, so few rounds are enough (Shiloach and Vishkin 1982).
+    """
+    places = masks.flatten().nonzero()[:, 0]
+    here, there = _touching(masks)
+    root = torch.arange(len(places), device=masks.device)
+    while len(here):
+        first, second = root[here], root[there]
+        apart = first != second
+        here, there, first, second = here[apart], there[apart], first[apart], second[apart]
+        root.scatter_reduce_(0, torch.maximum(first, second), torch.minimum(first, second), "amin")
+        # Every voxel points to its root before the next round, so only roots ever go under others.
+        while not torch.equal(shorter := root[root], root):
+            root = shorter
+    return places, root
+
+
+def _touching(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all pairs of 26-connected voxels, by their number among those of the masks (B, n, n, n)."""
+    padded = torch.nn.functional.pad(masks, (0, 1) * 3)  # what is beyond a row's end is no neighbour
+    side = padded.shape[-1]
+    steps = [z * side**2 + y * side + x for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    voxels = padded.flatten().nonzero()[:, 0]
+    number = torch.full((padded.numel() + max(steps),), -1, dtype=torch.int64, device=masks.device)
+    number[voxels] = torch.arange(len(voxels), device=masks.device)
+    pairs = []
+    for step in (step for step in steps if step > 0):
+        other = number[voxels + step]
+        here = (other >= 0).nonzero()[:, 0]
+        pairs.append(torch.stack((here, other[here])))
+    here, there = torch.cat(pairs, dim=1)
+    return here, there
 
 
 def deepest_voxels(part: Tensor) -> list[NDArray[np.intp]]:
     """Return for each mask (B, n, n, n) the voxel farthest from its edge; the patch's edge counts."""
-    shape, n = part.shape, part.shape[-1]
+    n = part.shape[-1]
+    # Squared distances, one axis after another (Saito and Toriwaki 1994).
+    squared = _distance_along_rows(part) ** 2
     # Half precision counts to 2048, and a GPU waits for memory here.
-    halved = part.is_cuda and ((n + 2) // 2) ** 2 <= 2048
-    positions = torch.arange(n + 2, device=part.device, dtype=torch.float32)
-    kind = torch.float16 if halved else torch.float32
-    apart = ((positions[:, None] - positions[None, :]) ** 2).to(kind)
-    # Squared distances, one axis after another (Saito and Toriwaki 1994); the patch's edge bounds them.
-    depth = torch.nn.functional.pad(part.to(kind), (1,) * 6) * float(n + 2) ** 2
-    for axis in (1, 2, 3):
-        few = torch.split(depth.movedim(axis, -1), _AT_ONCE)
-        depth = torch.cat([(images.unsqueeze(-2) + apart).amin(dim=-1) for images in few]).movedim(-1, axis)
-    inner = depth[:, 1:-1, 1:-1, 1:-1].flatten(1)
-    return _unravelled(inner.argmax(dim=1), shape)
+    squared = squared.to(torch.float16 if part.is_cuda and 2 * ((n + 1) // 2) ** 2 <= 2048 else torch.float32)
+    # No voxel is deeper than along its row, and what lies farther away than that cannot be nearest.
+    reaches = squared.flatten(1).amax(dim=1).float().sqrt().ceil()
+    order = reaches.argsort()
+    deepest = torch.empty(len(part), dtype=torch.int64, device=part.device)
+    limits = reaches[order].tolist()
+    for first in range(0, len(part), _AT_ONCE):
+        chosen = order[first : first + _AT_ONCE]
+        reach = int(max(limits[first : first + _AT_ONCE]))
+        depth = squared[chosen]
+        for axis in (1, 2):
+            depth = _nearest_along(depth, axis, reach)
+        deepest[chosen] = depth.flatten(1).argmax(dim=1)
+    return _unravelled(deepest, part.shape)
+
+
+def _distance_along_rows(part: Tensor) -> Tensor:
+    """Return how far each voxel (B, n, n, n) is from the nearest one of its row, or the end, outside."""
+    n = part.shape[-1]
+    position = torch.arange(1, n + 1, device=part.device, dtype=torch.int32)
+    before = torch.where(part, 0, position).cummax(dim=-1).values
+    after = torch.where(part, n + 1, position).flip(-1).cummin(dim=-1).values.flip(-1)
+    return torch.minimum(position - before, after - position)
+
+
+def _nearest_along(squared: Tensor, axis: int, reach: int) -> Tensor:
+    """Return the least of each voxel's squared distances by way of its neighbours along an axis.
+
+    Args:
+        squared: (B, n, n, n), distances within planes or rows across the axis; none beyond the patch.
+        axis: along which to look.
+        reach: how many neighbours on either side.
+    """
+    away = torch.arange(-reach, reach + 1, device=squared.device).to(squared.dtype)
+    margin = [0] * 6
+    margin[2 * (3 - axis)] = margin[2 * (3 - axis) + 1] = reach
+    neighbours = torch.nn.functional.pad(squared, margin).unfold(axis, 2 * reach + 1, 1)
+    return (neighbours + away**2).amin(dim=-1)
 
 
 def _numbered_voxels(error: Tensor, numbers: Tensor) -> list[NDArray[np.intp]]:
