@@ -93,6 +93,16 @@ def test_a_part_that_winds_through_the_patch_is_one() -> None:
     assert largest_parts(torch.from_numpy(snake)).numpy().sum() == snake.sum()
 
 
+def test_parts_of_thin_noise_wind_through_the_patch_and_are_found_whole() -> None:
+    """About a tenth of all voxels, at random, just hang together: parts as long and thin as can be."""
+    rng = np.random.default_rng(6)
+    masks = rng.random((12, 32, 32, 32)) < rng.uniform(0.08, 0.12, (12, 1, 1, 1))
+    for mask, part in zip(masks, largest_parts(torch.from_numpy(masks)).numpy(), strict=True):
+        labels, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+        assert part.sum() == np.bincount(labels.ravel())[1:].max()
+        assert len(np.unique(labels[part])) == 1
+
+
 def test_an_empty_mask_has_no_part() -> None:
     assert not largest_parts(torch.zeros(2, N, N, N, dtype=torch.bool)).any()
 

@@ -105,12 +105,12 @@ def _touching(masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return all pairs of 26-connected voxels, by their number among those of the masks (B, n, n, n)."""
     padded = torch.nn.functional.pad(masks, (0, 1) * 3)  # what is beyond a row's end is no neighbour
     side = padded.shape[-1]
-    steps = [z * side**2 + y * side + x for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    steps = [z * side**2 + y * side + x for z in (0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     voxels = padded.flatten().nonzero()[:, 0]
     number = torch.full((padded.numel() + max(steps),), -1, dtype=torch.int64, device=masks.device)
     number[voxels] = torch.arange(len(voxels), device=masks.device)
     pairs = []
-    for step in (step for step in steps if step > 0):
+    for step in (step for step in steps if step > 0):  # each pair once
         other = number[voxels + step]
         here = (other >= 0).nonzero()[:, 0]
         pairs.append(torch.stack((here, other[here])))
