@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MSAMLogic.largest_error import largest_part
-from MSAMLogic.training.batch_clicks import deepest_voxels, largest_parts, simulate_clicks
+from MSAMLogic.training.batch_clicks import deepest_voxels, simulate_clicks
+from MSAMLogic.training.batch_parts import largest_parts
 from MSAMLogic.training.clicks import deepest_voxel, simulate_click
 
 Masks = NDArray[np.bool_]

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from MSAMLogic.training.batch_parts import largest_parts
 from MSAMLogic.training.clicks import habit_of, slipped
 
 Click = tuple[NDArray[np.intp], int]
@@ -63,76 +64,24 @@ def simulate_clicks(
     ]
 
 
-def largest_parts(error: Tensor) -> Tensor:
-    """Return the largest 26-connected part of each mask, (B, n, n, n) bool; an empty one stays empty."""
-    part = torch.zeros_like(error)
-    places, root = _parts(error)
-    if not len(places):
-        return part
-    # Sorted and counted: voxels that add to one number, one by one, keep a GPU waiting.
-    roots, sizes = torch.unique(root, return_counts=True)
-    patch_of_root = (places[roots] // error[0].numel()).cpu().numpy()
-    order = np.argsort(sizes.cpu().numpy(), kind="stable")
-    largest = np.full(len(error), -1, np.int64)
-    largest[patch_of_root[order]] = roots.cpu().numpy()[order]  # the last of each mask stays: its largest
-    chosen = torch.from_numpy(largest).to(error.device)
-    part.view(-1)[places] = root == chosen[places // error[0].numel()]
-    return part
-
-
-def _parts(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the voxels of masks (B, n, n, n), counted in memory's order, and which part each belongs to.
-
-    A part goes by the number, in that list, of one of its voxels. Parts are trees, each voxel pointing to
-    one of its part; wherever voxels of two parts touch, the higher root goes under the lower one. Every part
-    that touches a lower one is joined in each round, so few rounds are enough (Shiloach and Vishkin 1982).
-    """
-    places = masks.flatten().nonzero()[:, 0]
-    here, there = _touching(masks)
-    root = torch.arange(len(places), device=masks.device)
-    while len(here):
-        first, second = root[here], root[there]
-        apart = first != second
-        here, there, first, second = here[apart], there[apart], first[apart], second[apart]
-        root.scatter_reduce_(0, torch.maximum(first, second), torch.minimum(first, second), "amin")
-        # Every voxel points to its root before the next round, so only roots ever go under others.
-        while not torch.equal(shorter := root[root], root):
-            root = shorter
-    return places, root
-
-
-def _touching(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all pairs of 26-connected voxels, by their number among those of the masks (B, n, n, n)."""
-    padded = torch.nn.functional.pad(masks, (0, 1) * 3)  # what is beyond a row's end is no neighbour
-    side = padded.shape[-1]
-    steps = [z * side**2 + y * side + x for z in (0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1)]
-    voxels = padded.flatten().nonzero()[:, 0]
-    number = torch.full((padded.numel() + max(steps),), -1, dtype=torch.int64, device=masks.device)
-    number[voxels] = torch.arange(len(voxels), device=masks.device)
-    pairs = []
-    for step in (step for step in steps if step > 0):  # each pair once
-        other = number[voxels + step]
-        here = (other >= 0).nonzero()[:, 0]
-        pairs.append(torch.stack((here, other[here])))
-    here, there = torch.cat(pairs, dim=1)
-    return here, there
-
-
 def deepest_voxels(part: Tensor) -> list[NDArray[np.intp]]:
-    """Return for each mask (B, n, n, n) the voxel farthest from its edge; the patch's edge counts."""
+    """Return for each mask (B, n, n, n) the voxel farthest from its edge; the patch's edge counts.
+
+    Squared distances are found along one axis after another (Saito and Toriwaki 1994).
+    """
     n = part.shape[-1]
-    # Squared distances, one axis after another (Saito and Toriwaki 1994).
-    squared = _distance_along_rows(part) ** 2
-    # Half precision counts to 2048, and a GPU waits for memory here.
-    squared = squared.to(torch.float16 if part.is_cuda and 2 * ((n + 1) // 2) ** 2 <= 2048 else torch.float32)
+    along_rows = _distance_along_rows(part)
     # No voxel is deeper than along its row, and what lies farther away than that cannot be nearest.
-    reaches = squared.flatten(1).amax(dim=1).float().sqrt().ceil()
+    reaches = along_rows.flatten(1).amax(dim=1)
+    # Half precision counts to 2048, and a GPU waits for memory here.
+    kind = torch.float16 if part.is_cuda and 2 * ((n + 1) // 2) ** 2 <= 2048 else torch.float32
+    squared = (along_rows**2).to(kind)
     order = reaches.argsort()
     deepest = torch.empty(len(part), dtype=torch.int64, device=part.device)
     limits = reaches[order].tolist()
     for first in range(0, len(part), _AT_ONCE):
         chosen = order[first : first + _AT_ONCE]
-        reach = int(max(limits[first : first + _AT_ONCE]))
+        reach = max(limits[first : first + _AT_ONCE])
         depth = squared[chosen]
         for axis in (1, 2):
             depth = _nearest_along(depth, axis, reach)
