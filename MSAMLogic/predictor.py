@@ -227,7 +227,9 @@ class TorchPredictor:
 
 
 def _on_device(features: Any, device: torch.device) -> Any:
-    """Return features, which are tensors or (named) tuples of features, on a device."""
+    """Return features, which are tensors, None or (named) tuples of features, on a device."""
+    if features is None:
+        return None
     if not isinstance(features, tuple):
         return features.to(device)
     moved = [_on_device(part, device) for part in features]

@@ -74,7 +74,7 @@ def measure_click(_: str) -> dict[str, float]:
     from MSAMLogic.model import PatchFeatures, build_model
 
     network = build_model("msam-vit-b")
-    features = PatchFeatures(torch.randn(1, 384, 8, 8, 8), ())
+    features = PatchFeatures(torch.randn(1, 384, 8, 8, 8))
     coords, labels, mask = torch.rand(1, 1, 3) * 128, torch.ones(1, 1), torch.randn(1, 1, 32, 32, 32)
     with torch.inference_mode():
         return {"seconds": seconds(lambda: network.segment(features, coords, labels, mask), 15)}

@@ -54,6 +54,29 @@ def test_numbers_are_torchs(batch, width, out, kernel, stride, padding, bias, ch
     torch.testing.assert_close(convolution(volume), plain(convolution)(volume), rtol=1e-4, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=20)
+@given(
+    first=st.integers(1, 15),
+    kernel=st.sampled_from((1, 3)),
+    bias=st.booleans(),
+    half=st.booleans(),
+    channels_last=st.booleans(),
+)
+def test_what_channels_contribute_adds_up_to_the_whole(first, kernel, bias, half, channels_last):
+    torch.manual_seed(0)
+    convolution = Conv3d(16, 8, kernel, padding=kernel // 2, bias=bias)
+    volume = torch.randn(1, 16, 7, 6, 9)
+    if channels_last:
+        volume = volume.to(memory_format=torch.channels_last_3d)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        parts = convolution.of_channels(volume[:, :first], 0) + convolution.of_channels(
+            volume[:, first:], first
+        )
+        expected = plain(convolution)(volume)
+    error = 0.05 if half else 1e-5
+    torch.testing.assert_close(parts, expected, rtol=error, atol=error)
+
+
 def test_gradients_are_torchs():
     torch.manual_seed(0)
     convolution = Conv3d(8, 16, 3, padding=1)

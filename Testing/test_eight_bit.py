@@ -22,10 +22,17 @@ from MSAMLogic.model import eight_bit
 from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.eight_bit import eight_bit_convolutions
 
-# By what torch has, not by what the module says of itself: broken, it must fail and not be skipped.
+# By what torch and the processor have, not by what the module says of itself: broken, it must fail and not be
+# skipped.
+_PROCESSOR = torch.cpu.get_capabilities()
+_MULTIPLIES_BYTES = any(_PROCESSOR.get(name) for name in ("avx512_vnni", "avx_vnni"))
 needs_eight_bits = pytest.mark.skipif(
-    not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.onednn, "qconv_pointwise")),
-    reason="this torch has no convolution in eight bits",
+    not (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch.ops.onednn, "qconv_pointwise")
+        and _MULTIPLIES_BYTES
+    ),
+    reason="this torch, or this processor, has no convolution in eight bits",
 )
 
 
@@ -168,6 +175,18 @@ def test_a_volume_of_one_value_is_convolved(value):
 
 
 @needs_eight_bits
+def test_what_channels_contribute_adds_up_to_the_whole():
+    convolution, volume = made(48), torch.randn(1, 48, 8, 8, 8)
+    with torch.no_grad():
+        expected = plain(convolution)(volume)
+    for _ in range(2):
+        with torch.inference_mode(), eight_bit_convolutions():
+            known = convolution.of_channels(volume[:, :32], 0)
+            new = convolution.of_channels(volume[:, 32:], 32)
+        assert 0 < error(known + new, expected) < 0.02
+
+
+@needs_eight_bits
 def test_new_weights_are_seen():
     convolution, volume = made(), torch.randn(1, 16, 8, 8, 8)
     before = rounded(convolution, volume)
@@ -213,6 +232,16 @@ def test_other_threads_are_left_alone():
         torch.testing.assert_close(found, plain(convolution)(volume), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(
+    _PROCESSOR.get("architecture") != "x86_64" or _MULTIPLIES_BYTES,
+    reason="this processor adds up in 32 bits",
+)
+def test_a_processor_that_adds_up_in_16_bits_is_not_taken():
+    assert not eight_bit.is_known()
+    with pytest.raises(ModelError, match="choose 'auto'"):
+        load_model("default", device="cpu", precision="int8")
+
+
 @pytest.mark.parametrize("trouble", [AttributeError("no such operator"), RuntimeError("other arguments")])
 def test_where_torch_has_no_such_operator_nothing_is_rounded(monkeypatch, trouble):
     def missing(*_):
@@ -224,7 +253,7 @@ def test_where_torch_has_no_such_operator_nothing_is_rounded(monkeypatch, troubl
 
 def test_where_torch_convolves_otherwise_nothing_is_rounded(monkeypatch):
     monkeypatch.setattr(
-        eight_bit, "_convolve", lambda convolution, integers, *_: torch.zeros(1, 8, *integers.shape[2:])
+        eight_bit, "_convolve", lambda convolution, bias, integers, *_: torch.zeros(1, 8, *integers.shape[2:])
     )
     assert not eight_bit.is_known.__wrapped__()
 

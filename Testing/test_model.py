@@ -17,7 +17,7 @@ from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
 from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
-from MSAMLogic.model.detail_branch import click_affinity, click_maps, clicked_brightness
+from MSAMLogic.model.detail_branch import JoiningBlock, click_affinity, click_maps, clicked_brightness
 from MSAMLogic.model.flooding import flooded
 from MSAMLogic.model.quality_head import QualityHead, answer_statistics
 from MSAMLogic.model.relative_attention import RelativeAttention
@@ -371,3 +371,50 @@ def test_the_estimate_of_a_session_is_the_quality_head_s() -> None:
         coords, labels = torch.full((1, 1, 3), 32.0), torch.ones(1, 1)
         answer = network.segment(features, coords, labels, torch.zeros(1, 1, 32, 32, 32))
     assert float(answer.iou) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_a_block_joins_what_is_known_with_what_is_new_as_if_both_had_come_together(layout) -> None:
+    torch.manual_seed(0)
+    block = JoiningBlock(24, 8)
+    whole = torch.randn(2, 24, 6, 5, 4).contiguous(memory_format=layout)
+    with torch.no_grad():
+        expected = block(whole)
+        for known, new, first_known, first_new in (
+            (whole[:, :16], whole[:, 16:], 0, 16),
+            (whole[:, 16:], whole[:, :16], 16, 0),
+        ):
+            contribution = block.contribution(known, first_known)
+            before = [part.clone() for part in contribution]
+            for _ in range(2):  # what is known is there for the next answer, too
+                found = block.joined(contribution, new, first_new)
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            assert all(torch.equal(part, kept) for part, kept in zip(contribution, before, strict=True))
+
+
+def test_what_a_look_keeps_of_the_image_changes_no_answer() -> None:
+    torch.manual_seed(0)
+    network = MSAM(TINY)
+    patch = torch.randn(1, 1, *(TINY.patch_size,) * 3)
+    coords, labels = torch.full((1, 2, 3), 9.0), torch.tensor([[1, 0]])
+    prompt = torch.randn(1, 1, *(TINY.mask_size,) * 3)
+    with torch.no_grad():
+        features = network.look(patch)
+        assert features.adapted is not None
+        kept = network.segment(features, coords, labels, prompt)
+        anew = network.segment(features._replace(adapted=None), coords, labels, prompt)
+    torch.testing.assert_close(kept.logits, anew.logits)
+    torch.testing.assert_close(kept.iou, anew.iou)
+
+
+def test_training_reaches_the_weights_behind_what_a_look_keeps() -> None:
+    torch.manual_seed(0)
+    network = build_model("msam-compact")
+    assert network.detail_branch is not None and network.mask_enhanced_adapter is not None
+    features = network.look(torch.randn(1, 1, 64, 64, 64))
+    coords, labels = torch.full((1, 1, 3), 32.0), torch.ones(1, 1)
+    network.segment(features, coords, labels, torch.zeros(1, 1, 32, 32, 32)).logits.square().sum().backward()
+    joining = network.detail_branch.join_half.conv1.weight.grad
+    adapter = network.mask_enhanced_adapter.image.conv1.weight.grad
+    assert joining is not None and bool((joining.abs().amax((0, 2, 3, 4)) > 0).all())
+    assert adapter is not None and bool(adapter.abs().sum() > 0)

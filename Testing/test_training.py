@@ -934,7 +934,7 @@ class Knows:
         self.asked: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
 
     def look(self, patch: torch.Tensor) -> PatchFeatures:
-        return PatchFeatures(patch, ())
+        return PatchFeatures(patch)
 
     def segment(self, features: Any, coords: Any, labels: Any, mask_logits: Any) -> Segmentation:
         self.asked.append((coords, labels, mask_logits))

@@ -23,15 +23,33 @@ class Conv3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, C, D, H, W) to (B, channels, D', H', W')."""
+        return self._convolved(input, self.weight, self.bias, 0)
+
+    def of_channels(self, input: Tensor, first: int) -> Tensor:
+        """Return what some channels of the input contribute, and the bias where they are the first.
+
+        A convolution is a sum over the channels of its input: what some of them contribute need not be
+        computed again when others change.
+
+        Args:
+            input: (B, c, D, H, W), the channels from ``first`` on.
+            first: index of its first channel in the whole input.
+
+        Returns:
+            (B, channels, D', H', W'); the contributions of all channels add up to the result, to rounding.
+        """
+        weight = self.weight[:, first : first + input.shape[1]]
+        return self._convolved(input, weight, self.bias if first == 0 else None, first)
+
+    def _convolved(self, input: Tensor, weight: Tensor, bias: Tensor | None, first: int) -> Tensor:
         padding = self.padding
         if isinstance(padding, str) or not self._is_for_onednn(input):
-            return super().forward(input)
-        rounded = eight_bit.convolved(self, input)
+            plain: Tensor = self._conv_forward(input, weight, bias)
+            return plain
+        rounded = eight_bit.convolved(self, input, first)
         if rounded is not None:
             return rounded
-        return torch.mkldnn_convolution(
-            input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
-        )
+        return torch.mkldnn_convolution(input, weight, bias, padding, self.stride, self.dilation, self.groups)
 
     def _is_for_onednn(self, input: Tensor) -> bool:
         return (

@@ -8,6 +8,8 @@ once a patch, like the encoder; its ascending half runs for each click.
 
 from __future__ import annotations
 
+from typing import NamedTuple, cast
+
 import torch
 from torch import Tensor, nn
 
@@ -148,10 +150,69 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, channels_in, D, H, W) to (B, channels, D, H, W)."""
+        return self._finished(self.conv1(x), self.shortcut(x))
+
+    def _finished(self, convolved: Tensor, shortcut: Tensor) -> Tensor:
         # In place: at full resolution every further volume has to be allocated and filled.
-        out = self.norm1(self.conv1(x)).relu_()
-        joined: Tensor = self.norm2(self.conv2(out)).add_(self.shortcut(x))
+        out = self.norm1(convolved).relu_()
+        joined: Tensor = self.norm2(self.conv2(out)).add_(shortcut)
         return joined.relu_()
+
+
+class Contribution(NamedTuple):
+    """What some channels of its input contribute to the first step of a :class:`JoiningBlock`.
+
+    Attributes:
+        convolved: (B, channels, D, H, W) before the first normalisation.
+        shortcut: (B, channels, D, H, W).
+    """
+
+    convolved: Tensor
+    shortcut: Tensor
+
+
+class JoiningBlock(ResidualBlock):
+    """A residual block whose input is joined of two parts, of which one is known before the other.
+
+    What that one contributes is computed once, however often the other changes.
+
+    Args:
+        channels_in: channels of both parts, not as many as ``channels``.
+        channels: channels of the output.
+    """
+
+    shortcut: Conv3d
+
+    def contribution(self, part: Tensor, first: int) -> Contribution:
+        """Return what channels ``first`` to ``first + c`` of the input, (B, c, D, H, W), contribute."""
+        return Contribution(self.conv1.of_channels(part, first), self.shortcut.of_channels(part, first))
+
+    def joined(self, known: Contribution, part: Tensor, first: int) -> Tensor:
+        """Return the output (B, channels, D, H, W), to rounding.
+
+        Args:
+            known: what all other channels of the input contribute.
+            part: (B, c, D, H, W), the others.
+            first: index of their first.
+        """
+        convolved, shortcut = self.contribution(part, first)
+        return self._finished(convolved.add_(known.convolved), shortcut.add_(known.shortcut))
+
+
+class ImageDetail(NamedTuple):
+    """What the detail branch computes once a patch.
+
+    Attributes:
+        patch: (B, 1, n, n, n).
+        full: (B, C, n, n, n) features.
+        half: what features at half the resolution contribute to each answer.
+        quarter: what features at a quarter of it contribute.
+    """
+
+    patch: Tensor
+    full: Tensor
+    half: Contribution
+    quarter: Contribution
 
 
 class DetailBranch(nn.Module):
@@ -176,11 +237,9 @@ class DetailBranch(nn.Module):
         self.quarter_block = ResidualBlock(quarter, quarter)
 
         decoder_features = config.embedding_width // 8
-        self.join_half = ResidualBlock(half + decoder_features + 2 + clicks + 2 * affinities, half)
+        self.join_half = JoiningBlock(half + decoder_features + 2 + clicks + 2 * affinities, half)
         self.join_down = Conv3d(half, quarter, kernel_size=2, stride=2)
-        self.join_quarter = nn.Sequential(
-            ResidualBlock(2 * quarter, quarter), ResidualBlock(quarter, quarter)
-        )
+        self.join_quarter = nn.Sequential(JoiningBlock(2 * quarter, quarter), ResidualBlock(quarter, quarter))
         self.half_up = Doubling3d(quarter, half)
         self.merge_half = ResidualBlock(half, half)
         self.full_up = Doubling3d(half, width)
@@ -189,16 +248,22 @@ class DetailBranch(nn.Module):
         self.head = Conv3d(width, 1, kernel_size=1)
         self.quality_head = QualityHead(config) if config.quality_width else None
 
-    def encode(self, patch: Tensor) -> tuple[Tensor, ...]:
-        """Return the patch (B, 1, n, n, n) and its features at full, half and quarter resolution."""
+    def encode(self, patch: Tensor) -> ImageDetail:
+        """Return what a patch (B, 1, n, n, n) alone says: all that does not change from click to click."""
         contrasts = torch.cat([(scale * patch).tanh() for scale in _CONTRASTS], dim=1)
         full = self.full_block(contrasts)
         half = self.half_block(self.half_down(full))
-        return patch, full, half, self.quarter_block(self.quarter_down(half))
+        quarter = self.quarter_block(self.quarter_down(half))
+        return ImageDetail(
+            patch,
+            full,
+            self.join_half.contribution(half, 0),
+            self._join_quarter.contribution(quarter, self.join_down.out_channels),
+        )
 
     def forward(
         self,
-        detail: tuple[Tensor, ...],
+        detail: ImageDetail,
         features: Tensor,
         logits: Tensor,
         mask_logits: Tensor,
@@ -216,7 +281,7 @@ class DetailBranch(nn.Module):
             labels: (B, N) of 1 and 0.
         """
         patch, full, half, quarter = detail
-        n = self.patch_size
+        n, dtype = self.patch_size, full.dtype
         # The guides have no parameters, and differences of squares want full precision.
         with torch.no_grad(), torch.autocast(patch.device.type, enabled=False):
             bumps = click_maps(coords, labels, n, n // 2)
@@ -224,16 +289,21 @@ class DetailBranch(nn.Module):
             affinity = click_affinity(halved(patch), *clicked, labels)
             seeds = (bumps[:, :2] > 0.3).float().repeat(1, len(AFFINITY_WIDTHS), 1, 1, 1)
             flood = flooded(affinity, seeds, _FLOOD_STEPS)
-            guides = torch.cat((bumps, affinity, flood), dim=1).to(half.dtype)
-            alike = click_affinity(patch, *clicked, labels).to(full.dtype)
+            guides = torch.cat((bumps, affinity, flood), dim=1).to(dtype)
+            alike = click_affinity(patch, *clicked, labels).to(dtype)
         # Logits grow without bound; squashed, they stay in the range of their neighbours.
-        answer, previous = ((x / 4).tanh().to(half.dtype) for x in (logits, mask_logits))
-        shown = (half, features.to(half.dtype), torch.cat((answer, previous, guides), dim=1))
+        answer, previous = ((x / 4).tanh().to(dtype) for x in (logits, mask_logits))
+        shown = (features.to(dtype), torch.cat((answer, previous, guides), dim=1))
         # Laid out alike in memory they are joined as they lie; else torch turns them all round, and back.
-        x = self.join_half(torch.cat([_laid_out_as(half, part) for part in shown], dim=1))
-        low = self.join_quarter(torch.cat((self.join_down(x), quarter), dim=1))
+        new = torch.cat([_laid_out_as(half.convolved, part) for part in shown], dim=1)
+        x = self.join_half.joined(half, new, self.half_down.out_channels)
+        low = self.join_quarter[1](self._join_quarter.joined(quarter, self.join_down(x), 0))
         merged = self.merge_half(x + self.half_up(low))
         alike = self.full_affinity(_laid_out_as(full, alike))
         x = self.merge_full(self.full_up(merged).add_(full).add_(alike))
         out: Tensor = self.head(x).float() + doubled(logits.float())
         return out, self.quality_head(out, merged, low) if self.quality_head is not None else None
+
+    @property
+    def _join_quarter(self) -> JoiningBlock:
+        return cast("JoiningBlock", self.join_quarter[0])

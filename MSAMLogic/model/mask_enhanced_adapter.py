@@ -6,6 +6,8 @@ It takes the place of SAM's plain sum ``image embedding + mask embedding`` in fr
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from MSAMLogic.model.config import ModelConfig
@@ -51,10 +53,17 @@ class FeatureBranch(nn.Module):
         self.mlp = TransformerMLP(width, 4 * width)
         self.act = nn.GELU()
 
-    def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Refine ``own`` with ``other`` added to its attention; all (B, g, g, g, C)."""
+    def updated(self, own: Tensor) -> Tensor:
+        """Return what the convolutions make of ``own``, (B, g, g, g, C) both: ``u`` of the paper."""
         convolved = self.act(self.norm(self._channels_last(self.conv1, own)))
-        updated = self.addnorm1(self._channels_last(self.conv2, convolved) + own)
+        out: Tensor = self.addnorm1(self._channels_last(self.conv2, convolved) + own)
+        return out
+
+    def forward(self, own: Tensor, updated: Tensor, other: Tensor) -> Tensor:
+        """Refine ``own``, of which :meth:`updated` is known, with ``other`` added to its attention.
+
+        All are (B, g, g, g, C).
+        """
         attended = self.addnorm2(self.attention(updated + own + other) + updated)
         out: Tensor = self.addnorm3(self.mlp(attended) + attended)
         return out
@@ -63,6 +72,18 @@ class FeatureBranch(nn.Module):
     def _channels_last(convolution: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = convolution(x.movedim(-1, 1)).movedim(1, -1)
         return out
+
+
+class AdaptedImage(NamedTuple):
+    """What the adapter makes of the image alone, both (B, g, g, g, C).
+
+    Attributes:
+        normed: the normalised embedding, ``i`` of the paper.
+        updated: what its convolutions make of it, ``u_i``.
+    """
+
+    normed: Tensor
+    updated: Tensor
 
 
 class MaskEnhancedAdapter(nn.Module):
@@ -84,11 +105,22 @@ class MaskEnhancedAdapter(nn.Module):
         self.add_norm4 = _norm(width)  # in the published checkpoint, read by nothing
         self.mlp = TransformerMLP(width, 4 * width)
 
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Join ``image`` and ``mask`` embeddings, both (B, C, g, g, g); returns the same shape."""
-        p = self.add_norm2(mask.movedim(1, -1))
+    def of_image(self, image: Tensor) -> AdaptedImage:
+        """Return what an image embedding (B, C, g, g, g) alone says, the same for every click."""
         i = self.add_norm3(image.movedim(1, -1))
-        joined = self.image(i, p) + i + self.prompt(p, i) + p
+        return AdaptedImage(i, self.image.updated(i))
+
+    def forward(self, image: Tensor, mask: Tensor, adapted: AdaptedImage | None = None) -> Tensor:
+        """Join ``image`` and ``mask`` embeddings, both (B, C, g, g, g); returns the same shape.
+
+        Args:
+            image: the image embedding.
+            mask: the mask embedding.
+            adapted: what :meth:`of_image` returned for the image, where that was kept.
+        """
+        p = self.add_norm2(mask.movedim(1, -1))
+        i, updated = self.of_image(image) if adapted is None else adapted
+        joined = self.image(i, updated, p) + i + self.prompt(p, self.prompt.updated(p), i) + p
         out = self.add_norm(self.multi_head_self_attention(joined) + joined)
-        adapted: Tensor = out + self.mlp(out)
-        return adapted.movedim(-1, 1)
+        both: Tensor = out + self.mlp(out)
+        return both.movedim(-1, 1)

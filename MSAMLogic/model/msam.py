@@ -12,11 +12,11 @@ from MSAMLogic.errors import ModelError
 from MSAMLogic.model.checkpoints import load_published
 from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.corrector import CorrectionTensors, Corrector
-from MSAMLogic.model.detail_branch import DetailBranch
+from MSAMLogic.model.detail_branch import DetailBranch, ImageDetail
 from MSAMLogic.model.image_encoder import ImageEncoder
 from MSAMLogic.model.look_fusion import FirstLookTensors, LookFusion
 from MSAMLogic.model.mask_decoder import MaskDecoder
-from MSAMLogic.model.mask_enhanced_adapter import MaskEnhancedAdapter
+from MSAMLogic.model.mask_enhanced_adapter import AdaptedImage, MaskEnhancedAdapter
 from MSAMLogic.model.network import Network
 from MSAMLogic.model.prompt_encoder import PromptEncoder
 from MSAMLogic.model.resampling import halved
@@ -27,11 +27,14 @@ class PatchFeatures(NamedTuple):
 
     Attributes:
         embedding: (B, C, g, g, g) image embedding.
-        detail: features of the high-resolution branch; empty where the network has none.
+        detail: what the high-resolution branch sees of the image; None where the network has none.
+        adapted: what the mask-enhanced adapter makes of the image alone; None where it is to be computed with
+            each answer, or the network has no adapter.
     """
 
     embedding: Tensor
-    detail: tuple[Tensor, ...]
+    detail: ImageDetail | None = None
+    adapted: AdaptedImage | None = None
 
 
 class Segmentation(NamedTuple):
@@ -132,13 +135,15 @@ class MSAM(Network):
         Raises:
             ModelError: when a shape is another.
         """
-        logits, iou, _ = self._decode(embedding, coords, labels, mask_logits)
+        logits, iou, _ = self._decode(PatchFeatures(embedding), coords, labels, mask_logits)
         return logits, iou
 
     def look(self, patch: Tensor) -> PatchFeatures:
         """Return all that is computed once a patch (B, 1, n, n, n)."""
-        detail = () if self.detail_branch is None else self.detail_branch.encode(patch)
-        return PatchFeatures(self.encode(patch), detail)
+        embedding = self.encode(patch)
+        detail = None if self.detail_branch is None else self.detail_branch.encode(patch)
+        adapter = self.mask_enhanced_adapter
+        return PatchFeatures(embedding, detail, None if adapter is None else adapter.of_image(embedding))
 
     def segment(
         self, features: PatchFeatures, coords: Tensor, labels: Tensor, mask_logits: Tensor
@@ -147,8 +152,8 @@ class MSAM(Network):
 
         Without a high-resolution branch this is the decoder's answer, upsampled trilinearly.
         """
-        decoded, iou, upscaled = self._decode(features.embedding, coords, labels, mask_logits)
-        if self.detail_branch is None:
+        decoded, iou, upscaled = self._decode(features, coords, labels, mask_logits)
+        if self.detail_branch is None or features.detail is None:
             size = (self.config.patch_size,) * 3
             logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
             return Segmentation(logits, decoded, iou, decoded)
@@ -165,7 +170,7 @@ class MSAM(Network):
         trilinear upsampling is linear, so the session samples the decoder's grid directly.
         """
         if self.detail_branch is None:
-            logits, iou = self.decode(features.embedding, coords, labels, mask_logits)
+            logits, iou, _ = self._decode(features, coords, labels, mask_logits)
             return logits, logits, iou
         answer = self.segment(features, coords, labels, mask_logits)
         return answer.logits, answer.mask_logits, answer.iou
@@ -195,9 +200,9 @@ class MSAM(Network):
                 yield name, parameter
 
     def _decode(
-        self, embedding: Tensor, coords: Tensor, labels: Tensor, mask_logits: Tensor
+        self, features: PatchFeatures, coords: Tensor, labels: Tensor, mask_logits: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        config = self.config
+        config, embedding = self.config, features.embedding
         m, g, width = config.mask_size, config.grid_size, config.embedding_width
         batch = embedding.shape[0]
         if embedding.shape != (batch, width, g, g, g):
@@ -222,6 +227,6 @@ class MSAM(Network):
         if self.mask_enhanced_adapter is None:
             joined = embedding + dense
         else:
-            joined = self.mask_enhanced_adapter(embedding, dense)
+            joined = self.mask_enhanced_adapter(embedding, dense, features.adapted)
         logits, iou, upscaled = self.mask_decoder(joined, self.prompt_encoder.dense_positions(), sparse)
         return logits, iou, upscaled
