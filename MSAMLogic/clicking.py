@@ -24,6 +24,7 @@ from MSAMLogic.looking.looks import (
 )
 from MSAMLogic.looking.mask_fusion import MaskFusion
 from MSAMLogic.looking.patch_answers import PatchAnswers
+from MSAMLogic.meant_lesion import meant_lesion, other_lesion
 from MSAMLogic.session_state import INSIDE, Click, Lesion, SessionState
 from MSAMLogic.voxels import EMPTY, VoxelSet
 
@@ -73,17 +74,36 @@ class ClickedState:
                 "The first click of a lesion must be positive: there is no mask yet that a background "
                 "click could correct. Click the lesion first."
             )
-        known = state.lesion_at(click.point)
+        known = meant_lesion(state, self._grid, click)
         if known is not None and known.shows(click.point):
-            lesion: Lesion | None = self._refined(known, click)
+            lesion: Lesion | None = self._other(known, click)
+            if lesion is None:
+                lesion = self._refined(known, click)
+            else:
+                known = None
         elif known is not None and self._is_leftover(known, click):
             lesion = self._continued(known, (*known.clicks, click), list(known.looks))
         else:
             lesion = self._extended(known, click) if known is not None else None
             known = known if lesion is not None else None
-        others = tuple(other for other in state.lesions if other is not known)
+        others = tuple(
+            self._refined(other, click) if self._is_taken_from(other, click) else other
+            for other in state.lesions
+            if other is not known
+        )
         lesions = (*others, lesion if lesion is not None else self._found(click))
         return replace(state, clicks=(*state.clicks, click), lesions=lesions)
+
+    def _other(self, known: Lesion, click: Click) -> Lesion | None:
+        """Return the lesion of its own that a click beside a known one is for, or None."""
+        if not self._answers.capabilities.corrects:
+            return None  # the network's answer itself says how far a click reaches
+        return other_lesion(known, self._grid, click, lambda: self._found(click))
+
+    def _is_taken_from(self, lesion: Lesion, click: Click) -> bool:
+        """Whether a click takes something away from a lesion, as it must from all that hold it."""
+        is_held = not click.positive and self._grid.nearest(click.point) in lesion.voxels
+        return is_held and lesion.shows(click.point)
 
     def _is_leftover(self, lesion: Lesion, click: Click) -> bool:
         """Whether a click takes away what a lesion kept when it moved to a patch that does not show it."""
@@ -91,7 +111,7 @@ class ClickedState:
         return self._answers.capabilities.corrects and not click.positive and is_seen
 
     def _found(self, click: Click) -> Lesion:
-        """Return the lesion of a click outside all patches."""
+        """Return the lesion of a click that is the first one there."""
         capabilities = self._answers.capabilities
         taken = self._given_part(first_grid(click.point, self._grid, capabilities), click)
         if not click.positive and taken.empty:

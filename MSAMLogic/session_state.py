@@ -78,11 +78,6 @@ class SessionState:
             region = region.union(lesion.voxels.region)
         return region
 
-    def lesion_at(self, point: Point) -> Lesion | None:
-        """Return the lesion in whose patches a point lies deepest, or to whose patches it is nearest."""
-        looked_at = [lesion for lesion in self.lesions if lesion.looks]
-        return max(looked_at, key=lambda x: max(look.grid.margin(point) for look in x.looks), default=None)
-
     def extent_of_change(self, other: SessionState) -> Region:
         """Return a box outside of which both states have the same mask."""
         region = NOWHERE if self.given is other.given else self.given.region.union(other.given.region)

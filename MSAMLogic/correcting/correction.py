@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, Region
 from MSAMLogic.mask_in_cube import edge_distance, possible_spacing
-from MSAMLogic.voxels import VoxelSet
+from MSAMLogic.voxels import BoolArray, VoxelSet
 
 CUBE_SIZE = 32
 # Cells of the cube between the click and the edge of the mask.
 _CELLS_OF_DEPTH = 2.0
+_NEAR_VOXELS = 4.0  # of the thickest kind; most clicks lie so near to an edge
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,27 +68,38 @@ def click_depth(mask: VoxelSet, image: ImageGrid, point: Point, positive: bool) 
     centre = np.asarray(image.nearest(point))
     spacing = np.asarray(image.spacing)
     to_world = np.asarray(image.direction).reshape(3, 3) * spacing
-    reach = 4.0 * float(spacing.max())
+    reach = _NEAR_VOXELS * float(spacing.max())
     while True:
         steps = np.ceil(reach / spacing).astype(int)
-        low, high = (tuple(int(v) for v in corner) for corner in (centre - steps, centre + steps + 1))
-        alike = mask.read(Region((low[0], low[1], low[2]), (high[0], high[1], high[2]))) == positive
-        nearest = math.sqrt(_squared_distances(steps, to_world).min(where=alike, initial=np.inf))
+        region = _box(centre - steps, centre + steps + 1)
+        nearest = _nearest(mask.read(region) == positive, region, centre, to_world)
         if nearest <= reach:
             return nearest
+        if positive:  # farther away: all of the mask is no larger than what lies between
+            return _nearest(mask.read(mask.region), mask.region, centre, to_world)
         reach *= 2
 
 
-def _squared_distances(steps: NDArray[np.intp], to_world: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the squared millimetres (k, j, i) of voxels so many steps either way from one."""
-    i, j, k = (np.arange(-n, n + 1, dtype=np.float32) for n in steps)
+def _box(low: NDArray[np.intp], high: NDArray[np.intp]) -> Region:
+    start, stop = (tuple(int(v) for v in corner) for corner in (low, high))
+    return Region((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def _nearest(
+    alike: BoolArray, region: Region, centre: NDArray[np.intp], to_world: NDArray[np.float64]
+) -> float:
+    """Return the millimetres from a voxel to the nearest of a box (k, j, i) that is true; inf without one."""
+    i, j, k = (
+        np.arange(start - at, stop - at, dtype=np.float32)
+        for start, stop, at in zip(region.start, region.stop, centre, strict=True)
+    )
     along = (i[None, None, :], j[None, :, None], k[:, None, None])
     metric = (to_world.T @ to_world).astype(np.float32)  # diagonal, but for a scan with gantry tilt
     total = along[0] ** 2 * metric[0, 0] + along[1] ** 2 * metric[1, 1] + along[2] ** 2 * metric[2, 2]
     for a, b in ((0, 1), (0, 2), (1, 2)):
         if abs(metric[a, b]) > 1e-6:
             total = total + 2 * metric[a, b] * along[a] * along[b]
-    return np.asarray(total, np.float32)
+    return math.sqrt(total.min(where=alike, initial=np.inf))
 
 
 def correction_cube(depth: float, image: ImageGrid, point: Point, axes: tuple[float, ...]) -> PatchGrid:
