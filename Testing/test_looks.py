@@ -67,6 +67,23 @@ def test_two_looks_show_little_where_they_agree_on_something_small(
     assert show_little(look(1.5, fine), look(3.0, coarse)) is little
 
 
+@pytest.mark.parametrize(
+    ("diameters", "chosen"),
+    [
+        ((4.5, 10.0, 60.0, 110.0), 0.75),  # a speck, and an organ that grows with the patch
+        ((4.5, 10.0, 60.0, 75.0), 6.0),  # two coarse looks agree on something large
+        ((4.5, 11.0, 28.0, 50.0), 6.0),  # growing, but nowhere something else
+        ((4.5, 60.0, 110.0), 3.0),  # a single fine look may lie within what the coarser ones show
+    ],
+)
+def test_coarse_looks_at_something_else_count_where_it_is_steady(
+    diameters: tuple[float, ...], chosen: float
+) -> None:
+    looks = [look(spacing, d) for spacing, d in zip(SPACINGS, diameters, strict=False)]
+    assert steadiest_look(looks, LARGE).grid.spacing == chosen
+    assert steadiest_look(looks[::-1], LARGE).grid.spacing == chosen
+
+
 def test_a_single_look_goes_on() -> None:
     only = look(1.5, 0.0)
     assert steadiest_look([only], LARGE) is only

@@ -26,6 +26,9 @@ _WANTED_FILL = 0.4
 _SMALL_FILL = 0.3
 _BORDER_CELLS = 4  # cells of a face that must be lesion before the mask counts as cut off
 _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself, seen in emptiness
+# By which power of the spacing a lesion grows: by 3 where no look sees its end, by less where they do, and by
+# more where a coarser look shows something else.
+_STEADY, _JUMP = 2.0, 4.5
 _LITTLE_FILL = 0.15  # of a patch; what is smaller than that no coarser patch shows better
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
@@ -169,6 +172,9 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     A coarse look at a small crop shows the crop as one thing with a sharp edge, steady at any spacing. Such
     looks do not count: whoever crops a scan round a lesion leaves more round it than there is of it.
 
+    Nor do coarse looks that show something else than two or more finer ones, much larger, and nothing that is
+    steady. A speck is hardly steady in any look, and neither is the organ that it lies in.
+
     Args:
         looks: answers to the same clicks at different spacings.
         image: the image's grid.
@@ -180,9 +186,26 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     ordered = sorted(likely, key=lambda look: look.grid.spacing)
     scale = np.log([look.grid.spacing for look in ordered])
     size = np.log([look.volume + 1.0 for look in ordered])
+    growth = np.diff(size) / np.diff(scale)
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
-    slopes = np.concatenate(([3.0], np.abs(np.diff(size) / np.diff(scale)), [3.0]))
-    return ordered[int(np.argmin(slopes[:-1] + slopes[1:]))]
+    slopes = np.concatenate(([3.0], np.abs(growth), [3.0]))
+    unsteady = slopes[:-1] + slopes[1:]
+    return ordered[int(np.argmin(unsteady[: _looks_that_count(growth)]))]
+
+
+def _looks_that_count(growth: NDArray[np.floating]) -> int:
+    """Return how many looks, from the finest on, may say how large a lesion is.
+
+    Args:
+        growth: by which power of the spacing the lesion grows from each look to the next coarser one.
+    """
+    count = len(growth) + 1
+    for finer in range(len(growth) - 1, 0, -1):  # at least two looks are finer than the jump
+        if growth[finer] > _JUMP:
+            if (np.abs(growth[finer + 1 : count - 1]) < _STEADY).any():
+                break
+            count = finer + 1
+    return count
 
 
 def show_little(finer: Look, coarser: Look) -> bool:

@@ -35,6 +35,7 @@ class PatchAnswers:
         self._predictor, self._image, self._modality = predictor, image, modality
         self.grid = ImageGrid.of(image)
         self._features: OrderedDict[PatchGrid, Any] = OrderedDict()
+        self._newest: tuple[PatchGrid, FloatArray] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -90,9 +91,7 @@ class PatchAnswers:
             if spacing < first.spacing:
                 continue
             grid = replace(first, spacing=spacing)
-            patch = self._patch(grid)
-            if np.ptp(patch):
-                self._encode(grid, patch)  # the look that follows finds it
+            if np.ptp(self._patch(grid)):
                 return grid
         raise ImageError(
             "The image has one and the same value everywhere round the click; there is nothing to segment. "
@@ -104,16 +103,18 @@ class PatchAnswers:
         if grid in self._features:
             self._features.move_to_end(grid)
             return self._features[grid]
-        return self._encode(grid, self._patch(grid))
-
-    def _encode(self, grid: PatchGrid, patch: FloatArray) -> Any:
-        """Return the features of a patch and keep them."""
-        features = self._predictor.encode(normalise(patch, self._modality, self.capabilities.intensity))
+        patch = normalise(self._patch(grid), self._modality, self.capabilities.intensity)
+        features = self._predictor.encode(patch)
         self._features[grid] = features
         while len(self._features) > _KEPT_EMBEDDINGS:
             self._features.popitem(last=False)
         return features
 
     def _patch(self, grid: PatchGrid) -> FloatArray:
-        capabilities = self.capabilities
-        return extract_patch(self._image, grid, capabilities.outside, antialias=capabilities.antialias)
+        """Return the scanner values of a patch; those of the newest are kept for what comes next."""
+        newest = self._newest
+        if newest is None or newest[0] != grid:
+            capabilities = self.capabilities
+            patch = extract_patch(self._image, grid, capabilities.outside, antialias=capabilities.antialias)
+            self._newest = newest = grid, patch
+        return newest[1]
