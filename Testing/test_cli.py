@@ -228,10 +228,30 @@ def test_the_sheet_of_an_evaluation_is_written(msam: Runs, data: Path) -> None:
     assert Path("new/sheet.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_lesions_that_are_too_small_are_clicked_where_that_is_asked_for(msam: Runs, data: Path) -> None:
+    line = assert_one_line_of_error(msam("evaluate", data, "--smallest", "100000"))
+    assert "no lesion large enough" in line
+    assert "| source1 | 1 |" in msam("evaluate", data, "--smallest", "1", "--lesions", "5").stdout
+
+
+def test_lesions_of_a_case_are_clicked_in_one_session(msam: Runs, data: Path) -> None:
+    assert "No case has two lesions" in assert_one_line_of_error(msam("evaluate", data, "--together"))
+    far = sitk.ReadImage(str(data / "mask.nrrd"))
+    far[0:4, 0:4, 0:4] = 1
+    sitk.WriteImage(far, str(data / "mask.nrrd"))
+    result = msam("evaluate", data, "--together", "--smallest", "1")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("| method | source | cases | lesions | Dice in one session |")
+    assert "| default | source1 | 1 | 2 |" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
         (("--without", "salt"), "no ingredient 'salt'"),
+        (("--together", "--varied", "2"), "leave --varied"),
+        (("--together", "--csv", "lesions.csv"), "leave --varied"),
+        (("--smallest", "5", "--sheet", "sheet.png"), "--sheet, out"),
         (("--without", "all-clicks+finer-look"), "has no finer-look"),
         (("--baselines",), "slicer-msam[baselines]"),
         (("--sheet", "sheet.png"), "slicer-msam[demo]"),

@@ -78,6 +78,26 @@ def test_every_large_lesion_of_a_case_is_clicked(tmp_path: Path) -> None:
     assert [r.volume_mm3 for r in results] == pytest.approx([4 / 3 * math.pi * 7**3] * 2, rel=0.05)
 
 
+def test_smaller_lesions_and_more_of_them_are_clicked_where_that_is_asked_for(tmp_path: Path) -> None:
+    centres = [(30.0, 0.0, 50.0), (55.0, 25.0, 75.0), (30.0, 25.0, 75.0), (55.0, 0.0, 50.0)]
+    parts = [balls(centres=[c], radius=r) for c, r in zip(centres, (7, 6, 5, 3), strict=True)]
+    image = parts[0]
+    for part in parts[1:]:
+        image = sitk.Maximum(image, part)
+    sitk.WriteImage(image, str(tmp_path / "image.nrrd"))
+    sitk.WriteImage(image > 50, str(tmp_path / "mask.nrrd"))
+    case = Case("case", "source", "patient", "MR", tmp_path / "image.nrrd", tmp_path / "mask.nrrd")
+
+    def clicked(**options: float) -> int:
+        sessions = {"": InteractiveSession(ThresholdPredictor())}
+        return len(compare(sessions, [case], clicks=1, **options))
+
+    assert clicked() == 3
+    assert clicked(most=4) == 3  # the smallest one is too small
+    assert clicked(most=4, smallest=50.0) == 4
+    assert clicked(smallest=1000.0) == 1
+
+
 def test_methods_get_the_same_first_click_and_then_those_that_their_own_mistakes_ask_for(
     tmp_path: Path,
 ) -> None:

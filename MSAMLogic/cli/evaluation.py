@@ -66,6 +66,20 @@ def evaluate(
             min=0,
         ),
     ] = 0,
+    smallest: Annotated[
+        float | None,
+        typer.Option(help="Cubic millimetres; smaller lesions are left out. Default: 200.", min=0),
+    ] = None,
+    lesions: Annotated[
+        int | None, typer.Option(help="Most lesions of a case, the largest. Default: 3.", min=1)
+    ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together",
+            help="Instead of ten clicks a lesion, one click on each lesion of a case in the same session.",
+        ),
+    ] = False,
     csv: Annotated[Path | None, typer.Option(help="A file for the figures of each lesion.")] = None,
     sheet: Annotated[
         Path | None,
@@ -74,19 +88,37 @@ def evaluate(
 ) -> None:
     """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
     if data.is_file():
-        others = (model, all_patients, baselines, without, varied, implanted, sheet, precision != "auto")
-        if any(others):
+        others = (
+            model,
+            all_patients,
+            baselines,
+            without,
+            varied,
+            implanted,
+            smallest,
+            lesions,
+            together,
+            sheet,
+        )
+        if any(others) or precision != "auto":
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
         _evaluate_experiment(data, device, most, csv)
         return
     if varied and implanted:
         raise TrainingError("Lesions are measured in varied scans or implanted; leave one of the two out.")
-    if (varied or implanted) and sheet is not None:
+    if (varied or implanted or smallest or lesions) and sheet is not None:
         raise TrainingError(
-            "The picture sheet shows scans as they are; leave --varied and --implanted, or --sheet, out."
+            "The picture sheet shows scans as they are and the three largest lesions; leave --varied, "
+            "--implanted, --smallest and --lesions, or --sheet, out."
+        )
+    if together and (varied or implanted or csv is not None or sheet is not None):
+        raise TrainingError(
+            "--together clicks the lesions as they are and prints a table of its own; leave --varied, "
+            "--implanted, --csv and --sheet out."
         )
     from MSAMLogic.evaluation.methods import sessions_to_measure
     from MSAMLogic.evaluation.per_lesion import write_csv
+    from MSAMLogic.evaluation.protocol import MOST_LESIONS, SMALLEST_MM3
     from MSAMLogic.evaluation.report import compare, comparison_table, summarise, table
     from MSAMLogic.packages import require
     from MSAMLogic.training.cases import read_cases, split_by_patient
@@ -106,9 +138,24 @@ def evaluate(
         device,  # type: ignore[arg-type]
         precision,  # type: ignore[arg-type]
     )
+    smallest = SMALLEST_MM3 if smallest is None else smallest
+    lesions = MOST_LESIONS if lesions is None else lesions
+    if together:
+        from MSAMLogic.evaluation.together import compare_together, together_table
+
+        with tqdm(unit="case", disable=not sys.stderr.isatty()) as bar:
+            clicked = compare_together(sessions, cases, smallest, lesions, lambda _: bar.update())
+        typer.echo(together_table(clicked))
+        return
     with tqdm(unit="series", disable=not sys.stderr.isatty()) as bar:
         results = compare(
-            sessions, cases, on_result=lambda _: bar.update(), varied=varied, implanted=implanted
+            sessions,
+            cases,
+            on_result=lambda _: bar.update(),
+            varied=varied,
+            implanted=implanted,
+            smallest=smallest,
+            most=lesions,
         )
     typer.echo(table(summarise(results)) if len(sessions) == 1 else comparison_table(results))
     if csv is not None:

@@ -33,6 +33,7 @@ from MSAMLogic.largest_error import largest_error
 from MSAMLogic.session import Click
 
 SMALLEST_MM3 = 200.0  # of a lesion that is clicked
+MOST_LESIONS = 3  # of a case, the largest
 _NEIGHBOURS_26 = np.ones((3, 3, 3), bool)
 
 
@@ -94,7 +95,9 @@ class ClickSeries:
         return self.scores[min(clicks, len(self.scores)) - 1]
 
 
-def lesions(mask: sitk.Image, minimum_volume_mm3: float = SMALLEST_MM3, most: int = 3) -> list[sitk.Image]:
+def lesions(
+    mask: sitk.Image, minimum_volume_mm3: float = SMALLEST_MM3, most: int = MOST_LESIONS
+) -> list[sitk.Image]:
     """Return the lesions of a reference mask that are worth clicking, the largest first.
 
     Args:

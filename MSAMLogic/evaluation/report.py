@@ -14,7 +14,14 @@ import SimpleITK as sitk
 
 from MSAMLogic.errors import ImageError
 from MSAMLogic.evaluation.implanted import implanted_lesions
-from MSAMLogic.evaluation.protocol import ClickSeries, Session, lesions, run_clicks
+from MSAMLogic.evaluation.protocol import (
+    MOST_LESIONS,
+    SMALLEST_MM3,
+    ClickSeries,
+    Session,
+    lesions,
+    run_clicks,
+)
 from MSAMLogic.evaluation.seen_otherwise import seen_otherwise
 from MSAMLogic.training.cases import Case
 
@@ -102,6 +109,8 @@ def compare(
     on_result: Callable[[LesionResult], object] | None = None,
     varied: int = 0,
     implanted: int = 0,
+    smallest: float = SMALLEST_MM3,
+    most: int = MOST_LESIONS,
 ) -> list[LesionResult]:
     """Click every lesion of every case with each method as the protocol says.
 
@@ -114,6 +123,8 @@ def compare(
             :func:`MSAMLogic.evaluation.seen_otherwise.seen_otherwise`.
         implanted: how many implanted lesions of each case are clicked, instead of its own; see
             :func:`MSAMLogic.evaluation.implanted.implanted_lesions`.
+        smallest: mm³; smaller lesions of a case are left out.
+        most: lesions of a case at most, the largest.
 
     Raises:
         ImageError: when an image or mask cannot be used.
@@ -121,7 +132,7 @@ def compare(
     """
     results = []
     for case in cases:
-        for number, name, scan, truth in _shown(case, varied, implanted):
+        for number, name, scan, truth in _shown(case, varied, implanted, smallest, most):
             volume = float(sitk.GetArrayViewFromImage(truth).sum() * np.prod(truth.GetSpacing()))
             for method, session in sessions.items():
                 series = run_clicks(session, scan, truth, clicks)
@@ -132,14 +143,16 @@ def compare(
     return results
 
 
-def _shown(case: Case, varied: int, implanted: int) -> Iterator[tuple[int, str, sitk.Image, sitk.Image]]:
+def _shown(
+    case: Case, varied: int, implanted: int, smallest: float, most: int
+) -> Iterator[tuple[int, str, sitk.Image, sitk.Image]]:
     """Yield what is clicked of a case: the lesion's number, a name, the scan and the lesion on its grid."""
     if implanted:
         for number, (name, scan, truth) in enumerate(implanted_lesions(case, implanted), start=1):
             yield number, name, scan, truth
         return
     image, mask = sitk.ReadImage(str(case.image_path)), sitk.ReadImage(str(case.mask_path))
-    for number, lesion in enumerate(lesions(mask), start=1):
+    for number, lesion in enumerate(lesions(mask, smallest, most), start=1):
         if not varied:
             yield number, case.name, image, lesion
             continue
@@ -154,7 +167,7 @@ def summarise(results: Sequence[LesionResult]) -> list[SourceSummary]:
         ImageError: when there are no results.
     """
     if not results:
-        raise ImageError("There was no lesion of at least 200 mm³ to click; check the data folder.")
+        raise ImageError("There was no lesion large enough to click; check the data folder.")
     sources = sorted({result.source for result in results})
     rows = [_summary(source, [r for r in results if r.source == source]) for source in sources]
     macro = SourceSummary(
