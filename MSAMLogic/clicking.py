@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -76,7 +76,7 @@ class ClickedState:
             )
         known = meant_lesion(state, self._grid, click)
         if known is not None and known.shows(click.point):
-            lesion: Lesion | None = self._other(known, click)
+            lesion: Lesion | None = self._other(known.voxels, click, lambda: self._found(click))
             if lesion is None:
                 lesion = self._refined(known, click)
             else:
@@ -94,11 +94,11 @@ class ClickedState:
         lesions = (*others, lesion if lesion is not None else self._found(click))
         return replace(state, clicks=(*state.clicks, click), lesions=lesions)
 
-    def _other(self, known: Lesion, click: Click) -> Lesion | None:
-        """Return the lesion of its own that a click beside a known one is for, or None."""
+    def _other(self, known: VoxelSet, click: Click, found: Callable[[], Lesion]) -> Lesion | None:
+        """Return the lesion of its own that a click beside a known mask is for, or None."""
         if not self._answers.capabilities.corrects:
             return None  # the network's answer itself says how far a click reaches
-        return other_lesion(known, self._grid, click, lambda: self._found(click))
+        return other_lesion(known, self._grid, click, found)
 
     def _is_taken_from(self, lesion: Lesion, click: Click) -> bool:
         """Whether a click takes something away from a lesion, as it must from all that hold it."""
@@ -112,11 +112,22 @@ class ClickedState:
 
     def _found(self, click: Click) -> Lesion:
         """Return the lesion of a click that is the first one there."""
-        capabilities = self._answers.capabilities
-        taken = self._given_part(first_grid(click.point, self._grid, capabilities), click)
+        taken = self._given_part(first_grid(click.point, self._grid, self._answers.capabilities), click)
         if not click.positive and taken.empty:
             # Nothing is here to take away; the click counts once a lesion click brings a patch here.
             return Lesion((click,), (), EMPTY, EMPTY)
+        other = self._other(taken, click, lambda: self._drawn(click, EMPTY, is_beside=True))
+        return self._drawn(click, taken) if other is None else other
+
+    def _drawn(self, click: Click, taken: VoxelSet, is_beside: bool = False) -> Lesion:
+        """Return the lesion that looks round a click show.
+
+        Args:
+            click: the first one there.
+            taken: what the lesion starts from of the given mask.
+            is_beside: whether nothing of the given mask belongs to it, however near it lies.
+        """
+        capabilities = self._answers.capabilities
         waiting = tuple(c for lesion in self._state.lesions if not lesion.looks for c in lesion.clicks)
         grid = self._answers.first_grid(click.point)
         clicks = (*(c for c in waiting if grid.margin(c.point) > INSIDE), click)
@@ -131,7 +142,7 @@ class ClickedState:
         if len(first) < 2:
             look = better_look(self._answers, look, clicks, has_given_mask=not taken.empty)
         # The answer may have come from another patch than the first; only what it covers is taken over.
-        hidden = self._given_part(look.grid, click)
+        hidden = EMPTY if is_beside else self._given_part(look.grid, click)
         before = hidden
         for other in self._state.lesions:  # what they made of the given mask is seen, not what it was
             before = before.minus(other.hidden)

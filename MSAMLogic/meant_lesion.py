@@ -42,28 +42,30 @@ def meant_lesion(state: SessionState, image: ImageGrid, click: Click) -> Lesion 
     return min(shown, key=lambda lesion: (_distance(lesion.voxels, image, click), -margin(lesion)))
 
 
-def other_lesion(known: Lesion, image: ImageGrid, click: Click, found: Callable[[], Lesion]) -> Lesion | None:
-    """Return the lesion of its own that a click in a patch of a known lesion is for, or None.
+def other_lesion(
+    known: VoxelSet, image: ImageGrid, click: Click, found: Callable[[], Lesion]
+) -> Lesion | None:
+    """Return the lesion of its own that a click beside a known mask is for, or None.
 
     How far a missed part reaches is taken from the click's distance to the mask, so a small lesion far beside
     a mask would be drawn as large as that distance. What is seen there, looked at anew, tells both apart.
 
     Args:
-        known: the lesion whose patch shows the click.
+        known: the mask; the click is in a patch that shows it.
         image: the image's grid.
         click: the click.
         found: looks round the click as if it were the first one; called only where the click is far from the
             mask.
     """
-    if not click.positive or known.voxels.empty:
+    if not click.positive or known.empty:
         return None
-    distance = _distance(known.voxels, image, click)
-    if distance <= _FAR * _radius(known.voxels, image):
+    distance = _distance(known, image, click)
+    if distance <= _FAR * _radius(known, image):
         return None
     other = found()
     is_small = _radius(other.voxels, image) < _SMALL * distance
     is_there = image.nearest(click.point) in other.voxels
-    return other if is_small and is_there and known.voxels.intersection(other.voxels).empty else None
+    return other if is_small and is_there and known.intersection(other.voxels).empty else None
 
 
 def _distance(mask: VoxelSet, image: ImageGrid, click: Click) -> float:

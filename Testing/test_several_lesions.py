@@ -155,6 +155,39 @@ def test_undo_redo_and_the_same_clicks_again_give_the_same_masks() -> None:
     assert (array(session) == masks[-1]).all()
 
 
+def given(image: sitk.Image, *lesions: np.ndarray) -> sitk.Image:
+    mask = sitk.GetImageFromArray(np.any(lesions, axis=0).astype(np.uint8))
+    mask.CopyInformation(image)
+    return mask
+
+
+def test_a_small_lesion_far_beside_a_given_mask_leaves_that_as_it_is() -> None:
+    predictor = CorrectingPredictor(everything)
+    session, image = InteractiveSession(predictor), two_balls()
+    session.set_image(image)
+    session.set_mask(given(image, ball(CENTRE, RADIUS)))
+    before = array(session)
+    session.click(OTHER)
+    assert not predictor.corrections
+    assert (array(session) >= before).all()
+    assert dice(array(session) & ~before, ball(OTHER, SMALL_RADIUS)) > 0.7
+    # Both can be corrected after that, each by itself.
+    session.click(beside(CENTRE, 3.0 - RADIUS), positive=False)
+    assert predictor.corrections and not array(session)[ball(CENTRE, RADIUS)].all()
+
+
+def test_a_given_lesion_beside_the_one_that_was_clicked_is_corrected_and_not_found_anew() -> None:
+    predictor = CorrectingPredictor(obey)
+    session, image = InteractiveSession(predictor), two_balls(other_radius=4.0)
+    session.set_image(image)
+    session.set_mask(given(image, ball(CENTRE, RADIUS), ball(OTHER, 4.0)))
+    session.click(beside(CENTRE, -RADIUS - 2.0))  # for the first one
+    before = array(session)
+    session.click(beside(OTHER, 2.0), positive=False)
+    gone = before & ~array(session)
+    assert gone.any() and not (gone & ball(CENTRE, RADIUS)).any()
+
+
 def test_a_network_that_does_not_correct_says_itself_how_far_a_click_reaches() -> None:
     predictor = ThresholdPredictor()
     session = started(predictor)
