@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -74,25 +75,28 @@ class ClickedState:
                 "The first click of a lesion must be positive: there is no mask yet that a background "
                 "click could correct. Click the lesion first."
             )
-        known = meant_lesion(state, self._grid, click)
-        if known is not None and known.shows(click.point):
-            lesion: Lesion | None = self._other(known.voxels, click, lambda: self._found(click))
-            if lesion is None:
-                lesion = self._refined(known, click)
-            else:
-                known = None
-        elif known is not None and self._is_leftover(known, click):
-            lesion = self._continued(known, (*known.clicks, click), list(known.looks))
-        else:
-            lesion = self._extended(known, click) if known is not None else None
-            known = known if lesion is not None else None
+        lesion, known = self._led_to(click)
         others = tuple(
             self._refined(other, click) if self._is_taken_from(other, click) else other
             for other in state.lesions
             if other is not known
         )
-        lesions = (*others, lesion if lesion is not None else self._found(click))
-        return replace(state, clicks=(*state.clicks, click), lesions=lesions)
+        return replace(state, clicks=(*state.clicks, click), lesions=(*others, lesion))
+
+    def _led_to(self, click: Click) -> tuple[Lesion, Lesion | None]:
+        """Return the lesion that a click leads to, and the one whose place it takes, if any."""
+        known = meant_lesion(self._state, self._grid, click)
+        if known is None:
+            return self._found(click), None
+        is_shown = known.shows(click.point)
+        if not is_shown and self._is_leftover(known, click):
+            return self._continued(known, (*known.clicks, click), list(known.looks)), known
+        found = cache(lambda: self._found(click))
+        other = self._other(known.voxels, click, found)
+        if other is not None:
+            return other, None
+        lesion = self._refined(known, click) if is_shown else self._extended(known, click)
+        return (found(), None) if lesion is None else (lesion, known)
 
     def _other(self, known: VoxelSet, click: Click, found: Callable[[], Lesion]) -> Lesion | None:
         """Return the lesion of its own that a click beside a known mask is for, or None."""

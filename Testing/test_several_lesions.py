@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from images import balls, middle
 from predictors import CorrectingPredictor, ThresholdPredictor, as_before, obey
 
+from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correcting.correction import Correction
 from MSAMLogic.geometry import extract_patch
 from MSAMLogic.session import Click, InteractiveSession
@@ -133,6 +134,23 @@ def test_a_click_against_what_two_lesions_hold_takes_it_away_from_both() -> None
     assert all(session._grid.nearest(point) in voxels for voxels in (first, second))
     session.click(point, positive=False)
     assert not array(session)[session.mask.TransformPhysicalPointToIndex(point)[::-1]]
+
+
+def test_a_small_lesion_beyond_the_patch_is_drawn_by_itself_whatever_a_coarser_patch_would_join() -> None:
+    class Joining(CorrectingPredictor):
+        """Takes everything for lesion where it is told two clicks."""
+
+        def decode(self, features, coords, labels, prompt):  # type: ignore[no-untyped-def]
+            answer = super().decode(features, coords, labels, prompt)
+            return answer._replace(logits=np.full_like(answer.logits, 5.0)) if len(labels) > 1 else answer
+
+    capabilities = Capabilities(32, 16, (1.0, 1.5, 3.0), 1.0, all_clicks=True, corrects=True)
+    predictor = Joining(as_before, capabilities)
+    session = started(predictor, two_balls(apart=22.0))
+    before = array(session)
+    session.click(beside(CENTRE, 22.0))
+    assert (array(session) >= before).all()
+    assert dice(array(session) & ~before, ball(beside(CENTRE, 22.0), SMALL_RADIUS)) > 0.7
 
 
 def test_undo_redo_and_the_same_clicks_again_give_the_same_masks() -> None:
