@@ -548,7 +548,9 @@ def test_a_corrector_that_learns_to_see_more_answers_at_first_as_before(
     assert taught.config.corrector_width == 8
     known = tensors(correction())
     with torch.inference_mode():
-        assert torch.allclose(taught.correct(known).cpu(), start.correct(known), atol=1e-4)
+        expected, found = start.correct(known), taught.correct(known).cpu()
+    # Random weights make logits of hundreds; sums of 13 and of 20 channels are rounded otherwise.
+    assert float((found - expected).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
