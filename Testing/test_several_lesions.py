@@ -12,12 +12,16 @@ from predictors import CorrectingPredictor, ThresholdPredictor, as_before, obey
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.correcting.correction import Correction
-from MSAMLogic.geometry import extract_patch
+from MSAMLogic.geometry import ImageGrid, extract_patch
+from MSAMLogic.meant_lesion import other_lesion
 from MSAMLogic.session import Click, InteractiveSession
+from MSAMLogic.session_state import Lesion
+from MSAMLogic.voxels import EMPTY, VoxelSet
 
 Point = tuple[float, float, float]
 RADIUS, SMALL_RADIUS, APART = 6.0, 3.0, 17.0
 CENTRE = middle(balls())
+GRID = ImageGrid.of(balls())
 
 
 def beside(point: Point, millimetres: float) -> Point:
@@ -40,6 +44,40 @@ def two_balls(other_radius: float = SMALL_RADIUS, apart: float = APART) -> sitk.
 def everything(correction: Correction) -> np.ndarray:
     """Draw all of the cube, as a corrector may that takes a click far from a mask for a deep error."""
     return np.full(correction.image.shape, 5.0 if correction.labels[-1] else -5.0, np.float32)
+
+
+def lesion_of(mask: np.ndarray) -> Lesion:
+    return Lesion((), (), VoxelSet.of(mask, GRID.whole), EMPTY)
+
+
+@pytest.mark.parametrize(
+    ("apart", "radius", "is_other"),
+    [
+        (RADIUS + 3.0, 1.0, False),  # nearer than 0.75 of the mask's radius
+        (RADIUS + 5.5, 1.0, True),
+        (RADIUS + 10.0, 4.0, True),
+        (RADIUS + 10.0, 5.5, False),  # no smaller than what the distance asks for
+    ],
+)
+def test_a_lesion_is_another_where_it_is_far_for_the_mask_and_small_for_the_distance(
+    apart: float, radius: float, is_other: bool
+) -> None:
+    known, point = lesion_of(ball(CENTRE, RADIUS)), beside(CENTRE, apart)
+    found = lesion_of(ball(point, radius))
+    assert other_lesion(known.voxels, GRID, Click(point), lambda: found) is (found if is_other else None)
+
+
+@pytest.mark.parametrize("wrong", ["against it", "nothing there", "elsewhere", "joined", "no mask"])
+def test_no_other_lesion_is_found_where_there_is_none(wrong: str) -> None:
+    known, there = ball(CENTRE, RADIUS), ball(OTHER, SMALL_RADIUS)
+    shown = {
+        "nothing there": np.zeros_like(there),
+        "elsewhere": ball(beside(OTHER, 8.0), SMALL_RADIUS),
+        "joined": there | (known & ball(beside(CENTRE, RADIUS), 2.0)),
+    }.get(wrong, there)
+    mask = VoxelSet.of(known & (wrong != "no mask"), GRID.whole)
+    click = Click(OTHER, positive=wrong != "against it")
+    assert other_lesion(mask, GRID, click, lambda: lesion_of(shown)) is None
 
 
 def started(predictor: ThresholdPredictor, image: sitk.Image | None = None) -> InteractiveSession:
