@@ -15,12 +15,13 @@ from torch import nn
 
 from MSAMLogic.errors import ModelError, WeightsError
 from MSAMLogic.loading import read_network
-from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, build_model
+from MSAMLogic.model import CONFIGURATIONS, MSAM, ModelConfig, PatchFeatures, build_model
 from MSAMLogic.model.checkpoints import published_to_own_name, save_weights
-from MSAMLogic.model.detail_branch import JoiningBlock, click_affinity, click_maps, clicked_brightness
+from MSAMLogic.model.detail_branch import click_affinity, click_maps, clicked_brightness
 from MSAMLogic.model.flooding import flooded
 from MSAMLogic.model.quality_head import QualityHead, answer_statistics
 from MSAMLogic.model.relative_attention import RelativeAttention
+from MSAMLogic.model.residual_block import JoiningBlock
 
 TINY = ModelConfig(
     patch_size=32,
@@ -420,3 +421,11 @@ def test_training_reaches_the_weights_behind_what_a_look_keeps() -> None:
     adapter = network.mask_enhanced_adapter.image.conv1.weight.grad
     assert joining is not None and bool((joining[:, of_image].abs().amax((0, 2, 3, 4)) > 0).all())
     assert adapter is not None and bool(adapter.abs().sum() > 0)
+
+
+def test_features_without_the_detail_that_a_network_wants_are_refused() -> None:
+    network = build_model("msam-compact")
+    features = PatchFeatures(torch.zeros(1, network.config.embedding_width, 8, 8, 8))
+    coords, labels = torch.full((1, 1, 3), 32.0), torch.ones(1, 1)
+    with torch.no_grad(), pytest.raises(ModelError, match="look"):
+        network.segment(features, coords, labels, torch.zeros(1, 1, 32, 32, 32))

@@ -87,6 +87,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Click the lesions of a data set, or measure an experiment; print Dice, surface Dice and seconds."""
+    are_chosen = smallest is not None or lesions is not None
     if data.is_file():
         others = (
             model,
@@ -95,18 +96,16 @@ def evaluate(
             without,
             varied,
             implanted,
-            smallest,
-            lesions,
             together,
             sheet,
         )
-        if any(others) or precision != "auto":
+        if any(others) or are_chosen or precision != "auto":
             raise TrainingError("An experiment takes --device, --most and --csv only; leave the others out.")
         _evaluate_experiment(data, device, most, csv)
         return
     if varied and implanted:
         raise TrainingError("Lesions are measured in varied scans or implanted; leave one of the two out.")
-    if (varied or implanted or smallest or lesions) and sheet is not None:
+    if (varied or implanted or are_chosen) and sheet is not None:
         raise TrainingError(
             "The picture sheet shows scans as they are and the three largest lesions; leave --varied, "
             "--implanted, --smallest and --lesions, or --sheet, out."

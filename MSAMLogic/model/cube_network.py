@@ -7,8 +7,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from MSAMLogic.model.convolution import Conv3d
-from MSAMLogic.model.detail_branch import ResidualBlock
 from MSAMLogic.model.doubling import Doubling3d
+from MSAMLogic.model.residual_block import ResidualBlock
 
 _LEVELS = ("full", "half", "quarter", "eighth")  # of the cube's resolution
 

@@ -151,12 +151,17 @@ class MSAM(Network):
         """Return the answer at patch resolution; arguments as for :meth:`decode`.
 
         Without a high-resolution branch this is the decoder's answer, upsampled trilinearly.
+
+        Raises:
+            ModelError: when a shape is another, or the features lack what :meth:`look` computes.
         """
         decoded, iou, upscaled = self._decode(features, coords, labels, mask_logits)
-        if self.detail_branch is None or features.detail is None:
+        if self.detail_branch is None:
             size = (self.config.patch_size,) * 3
             logits = nn.functional.interpolate(decoded.float(), size=size, mode="trilinear")
             return Segmentation(logits, decoded, iou, decoded)
+        if features.detail is None:
+            raise ModelError("The features lack those of the high-resolution branch; give what look returns.")
         logits, quality = self.detail_branch(features.detail, upscaled, decoded, mask_logits, coords, labels)
         next_prompt = halved(logits).clamp(-10, 10)
         return Segmentation(logits, next_prompt, iou if quality is None else quality, decoded)
