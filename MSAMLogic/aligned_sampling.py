@@ -6,11 +6,13 @@ sample, wherever the samples lie. Here each axis has its own few weights, and mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+_CACHED_VALUES = 2**18  # float32, between one axis and the next
 
 
 class _AxisWeights(NamedTuple):
@@ -76,30 +78,33 @@ def _weighted_sums(
 ) -> NDArray[np.float32]:
     """Return the weighted sums along all axes.
 
-    Slab by slab, so that what lies between stays in the processor's cache and takes no memory. Not as
-    products of matrices: NumPy's threads would go on waiting for more of them, in the network's way.
+    Some results of the first axis after the other, so that what lies between stays in the processor's cache
+    and takes no memory. Not as products of matrices: NumPy's threads would go on waiting for more of them, in
+    the network's way.
     """
     rows, columns = (slice(axis.cells.min(), axis.cells.max() + 1) for axis in (second, third))
     values = values[:, rows, columns]
-    row_cells, column_cells = (second.cells - rows.start).T, (third.cells - columns.start).T
-    row_weights, column_weights = second.weights.T[:, :, None], third.weights.T[:, None, :]
+    second, third = (
+        axis._replace(cells=axis.cells - read.start) for axis, read in ((second, rows), (third, columns))
+    )
     found = np.empty(tuple(len(axis.cells) for axis in (first, second, third)), np.float32)
-    slab = np.empty(values.shape[1:], np.float32)
-    part = np.empty_like(slab)
-    for result, cells, weights in zip(found, first.cells, first.weights, strict=True):
-        slab.fill(0)
-        for cell, weight in zip(cells, weights, strict=True):
-            if weight:
-                np.multiply(values[cell], weight, out=part)
-                slab += part
-        by_row = _added(slab[c] * w for c, w in zip(row_cells, row_weights, strict=True))
-        result[:] = _added(by_row.take(c, 1) * w for c, w in zip(column_cells, column_weights, strict=True))
+    at_once = max(1, _CACHED_VALUES // values[0].size)
+    for start in range(0, len(found), at_once):
+        some = slice(start, start + at_once)
+        by_plane = _along(values, 0, first._replace(cells=first.cells[some], weights=first.weights[some]))
+        found[some] = _along(_along(by_plane, 1, second), 2, third)
     return found
 
 
-def _added(parts: Iterator[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return the sum of at least one array, added up in the first."""
-    total = next(parts)
-    for part in parts:
-        total += part
+def _along(values: NDArray[Any], axis: int, weights: _AxisWeights) -> NDArray[np.float32]:
+    """Return the weighted sums along one axis."""
+    shape = [1, 1, 1]
+    shape[axis] = len(weights.cells)
+    total = np.zeros((), np.float32)
+    for cells, weight in zip(weights.cells.T, weights.weights.T, strict=True):
+        # Planes by an index: taking would first copy all of an array that is a box of a larger one.
+        part = values[cells] if axis == 0 else values.take(cells, axis)
+        part = part.astype(np.float32, copy=False)
+        part *= weight.reshape(shape)
+        total = part if total.ndim == 0 else np.add(total, part, out=total)
     return total

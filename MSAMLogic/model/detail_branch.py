@@ -17,6 +17,7 @@ from MSAMLogic.model.config import ModelConfig
 from MSAMLogic.model.convolution import Conv3d
 from MSAMLogic.model.doubling import Doubling3d
 from MSAMLogic.model.flooding import flooded
+from MSAMLogic.model.likely_box import LikelyBox, likely_box
 from MSAMLogic.model.quality_head import QualityHead
 from MSAMLogic.model.resampling import doubled, halved
 from MSAMLogic.model.residual_block import Contribution, JoiningBlock, ResidualBlock
@@ -26,6 +27,7 @@ CLICK_SIGMAS = (1.5, 5.0)
 # What still looks alike, in deviations of the noise at the click: strict and lenient.
 AFFINITY_WIDTHS = (1.5, 4.0)
 _FLOOD_STEPS = 28
+_RIM = 1  # cells at half resolution, as far as the convolutions at full resolution see
 # The patch is seen at several contrasts: z-scores of a CT span air to bone and soft tissue differs little.
 _CONTRASTS = (0.3, 1.0, 4.0)
 
@@ -218,7 +220,6 @@ class DetailBranch(nn.Module):
             seeds = (bumps[:, :2] > 0.3).float().repeat(1, len(AFFINITY_WIDTHS), 1, 1, 1)
             flood = flooded(affinity, seeds, _FLOOD_STEPS)
             guides = torch.cat((bumps, affinity, flood), dim=1).to(dtype)
-            alike = click_affinity(patch, *clicked, labels).to(dtype)
         # Logits grow without bound; squashed, they stay in the range of their neighbours.
         answer, previous = ((x / 4).tanh().to(dtype) for x in (logits, mask_logits))
         shown = (features.to(dtype), torch.cat((answer, previous, guides), dim=1))
@@ -227,10 +228,49 @@ class DetailBranch(nn.Module):
         x = self.join_half.joined(half, new, self.half_down.out_channels)
         low = self.join_quarter[1](self._join_quarter.joined(quarter, self.join_down(x), 0))
         merged = self.merge_half(x + self.half_up(low))
+        out = doubled(logits.float())
+        # On a GPU to ask where the lesion may be takes longer than to compute all of it.
+        boxed = not self.training and patch.device.type == "cpu" and len(patch) == 1
+        box = likely_box(logits, coords, labels, n) if boxed else None
+        if box is None or not self._add_within(box, out, detail, merged, clicked, labels):
+            out += self._at_full_resolution(patch, full, merged, clicked, labels)
+        return out, self.quality_head(out, merged, low) if self.quality_head is not None else None
+
+    def _at_full_resolution(
+        self, patch: Tensor, full: Tensor, merged: Tensor, clicked: tuple[Tensor, Tensor], labels: Tensor
+    ) -> Tensor:
+        """Return what the branch adds to the decoder's answer, in a patch or a part of one."""
+        with torch.no_grad(), torch.autocast(patch.device.type, enabled=False):
+            alike = click_affinity(patch, *clicked, labels).to(full.dtype)
         alike = self.full_affinity(_laid_out_as(full, alike))
         x = self.merge_full(self.full_up(merged).add_(full).add_(alike))
-        out: Tensor = self.head(x).float() + doubled(logits.float())
-        return out, self.quality_head(out, merged, low) if self.quality_head is not None else None
+        added: Tensor = self.head(x).float()
+        return added
+
+    def _add_within(
+        self,
+        box: LikelyBox,
+        out: Tensor,
+        detail: ImageDetail,
+        merged: Tensor,
+        clicked: tuple[Tensor, Tensor],
+        labels: Tensor,
+    ) -> bool:
+        """Add to the decoder's answer in a box what the branch adds there, outside what it adds at the faces.
+
+        Returns:
+            False, and the answer as it was, where the lesion reaches a face and so may go on outside.
+        """
+        outer = box.grown(_RIM)
+        patch, full, merged = (outer.of(volume) for volume in (detail.patch, detail.full, merged))
+        added = box.of(self._at_full_resolution(patch, full, merged, clicked, labels), outer)
+        within = box.of(out)
+        if any((face > 0).any() for face in box.inner_faces(within + added)):
+            return False
+        at_faces = torch.cat(box.inner_faces(added)).mean()
+        within += added - at_faces
+        out += at_faces
+        return True
 
     @property
     def _join_quarter(self) -> JoiningBlock:
