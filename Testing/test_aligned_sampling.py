@@ -90,3 +90,12 @@ def test_only_the_box_round_the_samples_is_read():
 def test_samples_that_are_averaged_count_alike_also_beyond_the_array():
     found = sampled(np.full((2, 2, 2), 6.0), [np.array([-1.0, 0.0, 1.0, 2.0])] * 3, -2.0, averaged=2)
     assert found.shape == (2, 2, 2) and np.allclose(found, (6 - 2 * 7) / 8)
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 250])
+def test_a_few_planes_at_once_are_the_same_as_all(at_once, monkeypatch):
+    values = np.random.default_rng(0).integers(-1000, 1000, (12, 9, 14)).astype(np.int16)
+    positions = [np.linspace(-0.4, n - 0.6, 10) for n in values.shape]
+    expected = sampled(values, positions, 0.0, averaged=2)
+    monkeypatch.setattr("MSAMLogic.aligned_sampling._CACHED_VALUES", at_once)
+    assert np.array_equal(sampled(values, positions, 0.0, averaged=2), expected)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch")
-
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,9 +47,7 @@ def test_a_box_that_is_almost_the_patch_is_not_worth_it() -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    st.tuples(*[st.integers(0, 14)] * 3), st.tuples(*[st.integers(1, 16)] * 3), st.integers(0, 3)
-)
+@given(st.tuples(*[st.integers(0, 14)] * 3), st.tuples(*[st.integers(1, 16)] * 3), st.integers(0, 3))
 def test_a_part_of_a_part_is_the_part(low, sides, rim) -> None:
     box = LikelyBox.between(low, tuple(a + b for a, b in zip(low, sides, strict=True)), 16)
     volume = torch.arange(32.0**3).reshape(1, 1, 32, 32, 32)

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from MSAMLogic.capabilities import Capabilities
 from MSAMLogic.errors import ClickError, HistoryError, ImageError, ModelError
-from MSAMLogic.geometry import ImageGrid
+from MSAMLogic.geometry import ImageGrid, PatchGrid, extract_patch
 from MSAMLogic.looking.looks import first_grids
 from MSAMLogic.predictor import Answer, load_model
 from MSAMLogic.session import Click, InteractiveSession
@@ -383,18 +383,35 @@ def test_a_first_look_that_neighbours_confirm_is_taken(radius: float, spacings: 
     assert volume(session.mask) == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.25)
 
 
-# The smallest is little at 1.5 mm already, which is not enough.
-@pytest.mark.parametrize(("radius", "looks"), [(3.0, 3), (5.0, 3), (20.0, 4)])
-def test_a_lesion_that_two_looks_agree_is_little_is_not_looked_at_more_coarsely(
-    radius: float, looks: int
+# The smallest is little at 1.5 mm already, which is not enough; the finest patch is 24 mm wide.
+@pytest.mark.parametrize(
+    ("radius", "spacings"),
+    [
+        (3.0, [0.75, 1.5, 3.0]),
+        (5.0, [0.75, 1.5, 3.0]),
+        (8.0, [0.75, 1.5, 3.0, 6.0]),
+        (20.0, [1.5, 3.0, 6.0]),
+        (40.0, [1.5, 3.0, 6.0]),
+    ],
+)
+def test_patches_that_show_but_a_speck_or_lie_within_the_lesion_are_not_looked_at(
+    radius: float, spacings: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sampled = []
+
+    def sample(image: sitk.Image, grid: PatchGrid, *args: Any, **options: Any) -> np.ndarray:
+        sampled.append(grid.spacing)
+        return extract_patch(image, grid, *args, **options)
+
+    monkeypatch.setattr("MSAMLogic.looking.patch_answers.extract_patch", sample)
     size = (120, 120, 120)
     centre = middle(balls(size=size))
     judge = Judge(first_looks=(0.75, 1.5, 3.0, 6.0))
     session = InteractiveSession(judge)
     session.set_image(balls(size=size, centres=[centre], radius=radius))
     session.click(centre)
-    assert judge.encoded == judge.decoded == looks
+    assert sorted(sampled) == spacings  # and none is sampled twice
+    assert judge.encoded == judge.decoded == len(spacings)
 
 
 def test_a_further_click_looks_at_no_other_spacing_without_need() -> None:

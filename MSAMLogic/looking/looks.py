@@ -30,6 +30,7 @@ _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself,
 # more where a coarser look shows something else.
 _STEADY, _JUMP = 2.0, 4.5
 _LITTLE_FILL = 0.15  # of a patch; what is smaller than that no coarser patch shows better
+_MUCH_FILL = 0.75  # of a finer patch; what is larger that patch lies in, and shows no edge of
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
@@ -219,12 +220,32 @@ def show_little(finer: Look, coarser: Look) -> bool:
     """
     sides = []
     for look in (finer, coarser):
-        extent = lesion_extent(look, np.full(3, (look.grid.size - 1) / 2))
+        extent = _extent_amid(look)
         if extent is None or any(extent.cut):
             return False
         sides.append(extent.fill * look.grid.spacing)
     fine, coarse = sides
     return coarse < _LITTLE_FILL * coarser.grid.extent and 0.5 < coarse / fine < 2
+
+
+def show_much(finer: Look, coarser: Look, extent: float) -> bool:
+    """Whether two looks at one click agree that the lesion nearly fills a patch, or is larger.
+
+    Args:
+        finer: a look.
+        coarser: a coarser one; the click is in the middle of both patches.
+        extent: millimetres a side of a patch round the click, finer than both.
+    """
+    for look in (finer, coarser):
+        shown = _extent_amid(look)
+        if shown is None or shown.fill * look.grid.spacing <= _MUCH_FILL * extent:
+            return False
+    return True
+
+
+def _extent_amid(look: Look) -> Extent | None:
+    """Return where the lesion amid a look's patch, where the click is, lies in it."""
+    return lesion_extent(look, np.full(3, (look.grid.size - 1) / 2))
 
 
 def as_large(look: Look, volume: float) -> Look:
@@ -257,7 +278,7 @@ def sharpest_look(chosen: Look, looks: Sequence[Look]) -> Look:
         chosen: of ``looks``, the one to go by.
         looks: answers to the same click, the patches round it.
     """
-    extent = lesion_extent(chosen, np.full(3, (chosen.grid.size - 1) / 2))
+    extent = _extent_amid(chosen)
     if extent is None or any(extent.cut):
         return chosen
     longest = extent.fill * chosen.grid.spacing

@@ -20,7 +20,6 @@ from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet
 
 _KEPT_EMBEDDINGS = 8
-_KEPT_PATCHES = 2  # one that is seen not to be empty, and a finer one that is looked at before it
 
 
 class PatchAnswers:
@@ -36,7 +35,7 @@ class PatchAnswers:
         self._predictor, self._image, self._modality = predictor, image, modality
         self.grid = ImageGrid.of(image)
         self._features: OrderedDict[PatchGrid, Any] = OrderedDict()
-        self._patches: OrderedDict[PatchGrid, FloatArray] = OrderedDict()
+        self._newest: tuple[PatchGrid, FloatArray] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -113,11 +112,9 @@ class PatchAnswers:
 
     def _patch(self, grid: PatchGrid) -> FloatArray:
         """Return the scanner values of a patch; those of the newest are kept for what comes next."""
-        if grid not in self._patches:
+        newest = self._newest
+        if newest is None or newest[0] != grid:
             capabilities = self.capabilities
-            self._patches[grid] = extract_patch(
-                self._image, grid, capabilities.outside, antialias=capabilities.antialias
-            )
-            while len(self._patches) > _KEPT_PATCHES:
-                self._patches.popitem(last=False)
-        return self._patches[grid]
+            patch = extract_patch(self._image, grid, capabilities.outside, antialias=capabilities.antialias)
+            self._newest = newest = grid, patch
+        return newest[1]
