@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from MSAMLogic.geometry import ImageGrid, PatchGrid
+from MSAMLogic.capabilities import Capabilities
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point
+from MSAMLogic.looking.look_again import first_looks
 from MSAMLogic.looking.looks import (
     Look,
     as_large,
     lesion_extent,
     sharpest_look,
     show_little,
+    show_surroundings,
     steadiest_look,
 )
+from MSAMLogic.session_state import Click
 
 LARGE = ImageGrid((300, 300, 300), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0))
 CELLS = 32
 SPACINGS = (0.75, 1.5, 3.0, 6.0)
 
 
-def look(spacing: float, diameter: float) -> Look:
+def look(spacing: float, diameter: float, centre: Point = (0.0, 0.0, 0.0)) -> Look:
     """A look at a ball of so many millimetres in the middle of the patch."""
-    grid = PatchGrid((0.0, 0.0, 0.0), spacing, CELLS)
+    grid = PatchGrid(centre, spacing, CELLS)
     axis = (np.arange(CELLS) + 0.5 - CELLS / 2) * spacing
     distance = np.sqrt(axis[:, None, None] ** 2 + axis[:, None] ** 2 + axis**2)
     logits = np.where(distance < diameter / 2, 5.0, -5.0).astype(np.float16)
@@ -68,6 +74,37 @@ def test_two_looks_show_little_where_they_agree_on_something_small(
 
 
 @pytest.mark.parametrize(
+    ("diameters", "shown"),
+    [
+        ((8.0, 10.0, 60.0), True),
+        ((10.0, 8.0, 60.0), True),
+        ((4.0, 10.0, 60.0), False),  # the finer ones disagree, so either could lie within something
+        ((10.0, 10.0, 20.0), False),  # larger, but not another thing
+        ((20.0, 20.0, 16.0), False),
+        ((10.0, 60.0), False),  # a single look agrees with nothing
+        ((3.0, 8.0, 10.0, 60.0), True),
+    ],
+)
+def test_looks_show_the_surroundings_where_two_agree_and_the_next_is_another_thing(
+    diameters: tuple[float, ...], shown: bool
+) -> None:
+    looks = [look(spacing, d) for spacing, d in zip((0.375, *SPACINGS), diameters, strict=False)]
+    assert show_surroundings(looks) is shown
+
+
+def test_a_look_that_was_not_made_is_lesion_everywhere_in_its_patch_and_is_not_gone_by() -> None:
+    grid = PatchGrid((0.0, 0.0, 0.0), 6.0, CELLS)
+    filled = Look.filled(grid)
+    assert filled.volume == pytest.approx(grid.extent**3)
+    inside = filled.logits_in(PatchGrid((5.0, 5.0, 5.0), 1.0, 12))
+    assert np.allclose(inside, 5.0)
+    beyond = filled.logits_in(PatchGrid((grid.extent, 0.0, 0.0), 1.0, 12))
+    assert np.isnan(beyond).all()
+    looks = [look(0.75, 8.0), look(1.5, 10.0), look(3.0, 60.0), filled]
+    assert steadiest_look(looks, LARGE).grid.spacing == 0.75
+
+
+@pytest.mark.parametrize(
     ("diameters", "chosen"),
     [
         ((4.5, 10.0, 60.0, 110.0), 0.75),  # a speck, and an organ that grows with the patch
@@ -82,6 +119,52 @@ def test_coarse_looks_at_something_else_count_where_it_is_steady(
     looks = [look(spacing, d) for spacing, d in zip(SPACINGS, diameters, strict=False)]
     assert steadiest_look(looks, LARGE).grid.spacing == chosen
     assert steadiest_look(looks[::-1], LARGE).grid.spacing == chosen
+
+
+class Balls:
+    """Answers of a network that sees a ball, of another size at each spacing."""
+
+    def __init__(self, diameters: dict[float, float]) -> None:
+        self.capabilities = Capabilities(
+            CELLS, CELLS, SPACINGS, 1.5, all_clicks=True, first_looks=tuple(diameters)
+        )
+        self.grid = LARGE
+        self.diameters = diameters
+        self.made: list[float] = []
+
+    def answer(self, grid: PatchGrid, clicks: Sequence[Click], prompt: np.ndarray) -> Look:
+        assert grid.centre == clicks[-1].point and not prompt.any()
+        self.made.append(grid.spacing)
+        return look(grid.spacing, self.diameters[grid.spacing], grid.centre)
+
+
+@pytest.mark.parametrize(
+    ("diameters", "made", "chosen"),
+    [
+        ({0.75: 5, 1.5: 5, 3.0: 6, 6.0: 6}, [0.75, 1.5, 3.0], 0.75),  # little
+        ({0.75: 9, 1.5: 10, 3.0: 60, 6.0: 150}, [0.75, 1.5, 3.0], 0.75),  # in something else
+        ({0.75: 4, 1.5: 10, 3.0: 60, 6.0: 150}, SPACINGS, 0.75),  # in something else, but how large?
+        ({0.75: 16, 1.5: 16, 3.0: 16, 6.0: 18}, SPACINGS, 1.5),
+        ({0.75: 9, 1.5: 40, 3.0: 42, 6.0: 44}, SPACINGS, 3.0),
+        ({0.75: 9, 1.5: 40, 3.0: 42}, [0.75, 1.5, 3.0], 3.0),
+        ({0.75: 9, 1.5: 40}, [0.75, 1.5], 0.75),
+        ({1.5: 40, 3.0: 42}, [1.5, 3.0], 1.5),
+        ({0.75: 9}, [0.75], 0.75),
+    ],
+)
+def test_only_looks_that_tell_something_are_made(
+    diameters: dict[float, float], made: Sequence[float], chosen: float
+) -> None:
+    answers = Balls(diameters)
+    looks, best = first_looks(answers, [Click((150.0, 150.0, 150.0))])
+    assert sorted(answers.made) == list(made)
+    assert [look.grid.spacing for look in looks] == sorted(look.grid.spacing for look in looks)
+    assert best.grid.spacing == chosen
+    # What was not made is told where it is known, and only there.
+    told = [look for look in looks if look.grid.spacing not in made]
+    known = set() if diameters.get(3.0) == 6 else {*diameters} - {*made}
+    assert {look.grid.spacing for look in told} == known
+    assert all(look.volume == pytest.approx(look.grid.extent**3) for look in told)
 
 
 def test_a_single_look_goes_on() -> None:

@@ -18,7 +18,7 @@ from MSAMLogic.looking.looks import (
     next_grids,
     sharpest_look,
     show_little,
-    show_much,
+    show_surroundings,
     steadiest_look,
     transfer_prompt,
 )
@@ -36,10 +36,10 @@ _MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
 def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Look], Look]:
     """Return the looks round the newest of some clicks, the finest first, and the one that suits best.
 
-    The coarsest are not made where two looks agree, one of them coarser than a lesion is looked at first
-    otherwise, that the lesion is little. (Finer ones that agreed would not do: on MS lesions the look fusion
-    drew worse without the coarser ones.) Finer ones are not made where two coarser ones agree that the lesion
-    is large: their patches would lie within it.
+    The coarsest are not made where the two before agree that the lesion is little. (Finer ones that agreed
+    would not do: on MS lesions the look fusion drew worse without the coarser ones.) Nor are they made where
+    two finer ones agree how large the lesion is and the next coarser one shows what it lies in: they would
+    show that, too, and are among the looks as if they had.
 
     Args:
         answers: of the network on the image.
@@ -47,18 +47,14 @@ def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Lo
     """
     nothing = np.zeros((answers.capabilities.prompt_size,) * 3, np.float32)
     grids = first_grids(clicks[-1].point, answers.grid, answers.capabilities)
-    usual = min(answers.capabilities.first_spacing, grids[-1].spacing)
     looks: list[Look] = []
-    for grid in grids:
-        if grid.spacing >= usual:
-            looks.append(answers.answer(grid, clicks, nothing))
-            if len(looks) > 1 and show_little(*looks[-2:]):
-                break
-    for grid in reversed(grids):
-        # Of two looks alone none is steadier than the other.
-        is_within = len(looks) > 2 and show_much(looks[0], looks[1], grid.extent)
-        if grid.spacing < usual and not is_within:
-            looks.insert(0, answers.answer(grid, clicks, nothing))
+    for number, grid in enumerate(grids):
+        if show_surroundings(looks):
+            looks += [Look.filled(coarser) for coarser in grids[number:]]
+            break
+        looks.append(answers.answer(grid, clicks, nothing))
+        if grid.spacing > answers.capabilities.first_spacing and len(looks) > 1 and show_little(*looks[-2:]):
+            break
     return looks, sharpest_look(steadiest_look(looks, answers.grid), looks)
 
 

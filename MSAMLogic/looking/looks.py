@@ -30,10 +30,10 @@ _LARGEST_SHARE = 0.4  # of an image may be one lesion; more is the image itself,
 # more where a coarser look shows something else.
 _STEADY, _JUMP = 2.0, 4.5
 _LITTLE_FILL = 0.15  # of a patch; what is smaller than that no coarser patch shows better
-_MUCH_FILL = 0.75  # of a finer patch; what is larger that patch lies in, and shows no edge of
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
+_FILLED_LOGIT = 5.0  # of a network that is sure
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
 
@@ -59,6 +59,12 @@ class Look:
         logits = answer.logits.astype(np.float16)
         same = answer.prompt is answer.logits or answer.prompt.shape == answer.logits.shape
         return cls(grid, logits, logits if same else answer.prompt.astype(np.float16), answer.iou)
+
+    @classmethod
+    def filled(cls, grid: PatchGrid) -> Look:
+        """Return a look that was not made, because it would have shown one thing everywhere in its patch."""
+        everywhere = np.full((2, 2, 2), _FILLED_LOGIT, np.float16)
+        return cls(grid, everywhere, everywhere, 0.0)
 
     @property
     def answer_grid(self) -> PatchGrid:
@@ -185,13 +191,18 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     if len(likely) == 1:
         return likely[0]
     ordered = sorted(likely, key=lambda look: look.grid.spacing)
-    scale = np.log([look.grid.spacing for look in ordered])
-    size = np.log([look.volume + 1.0 for look in ordered])
-    growth = np.diff(size) / np.diff(scale)
+    growth = _growth(ordered)
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
     slopes = np.concatenate(([3.0], np.abs(growth), [3.0]))
     unsteady = slopes[:-1] + slopes[1:]
     return ordered[int(np.argmin(unsteady[: _looks_that_count(growth)]))]
+
+
+def _growth(looks: Sequence[Look]) -> NDArray[np.float64]:
+    """Return by which power of the spacing the lesion grows from each look, the finest first, to the next."""
+    scale = np.log([look.grid.spacing for look in looks])
+    size = np.log([look.volume + 1.0 for look in looks])
+    return np.asarray(np.diff(size) / np.diff(scale))
 
 
 def _looks_that_count(growth: NDArray[np.floating]) -> int:
@@ -228,19 +239,16 @@ def show_little(finer: Look, coarser: Look) -> bool:
     return coarse < _LITTLE_FILL * coarser.grid.extent and 0.5 < coarse / fine < 2
 
 
-def show_much(finer: Look, coarser: Look, extent: float) -> bool:
-    """Whether two looks at one click agree that the lesion nearly fills a patch, or is larger.
+def show_surroundings(looks: Sequence[Look]) -> bool:
+    """Whether the coarsest look shows what a lesion lies in, whose size the two before it agree on.
 
     Args:
-        finer: a look.
-        coarser: a coarser one; the click is in the middle of both patches.
-        extent: millimetres a side of a patch round the click, finer than both.
+        looks: answers to the same clicks, the finest first.
     """
-    for look in (finer, coarser):
-        shown = _extent_amid(look)
-        if shown is None or shown.fill * look.grid.spacing <= _MUCH_FILL * extent:
-            return False
-    return True
+    if len(looks) < 3:
+        return False
+    agreed, last = _growth(looks[-3:])
+    return bool(abs(agreed) < _STEADY and last > _JUMP)
 
 
 def _extent_amid(look: Look) -> Extent | None:

@@ -20,6 +20,7 @@ from MSAMLogic.session_state import Click
 from MSAMLogic.voxels import VoxelSet
 
 _KEPT_EMBEDDINGS = 8
+_KEPT_PATCHES = 2  # one that is seen not to be empty, and a finer one that is looked at before it
 
 
 class PatchAnswers:
@@ -35,7 +36,7 @@ class PatchAnswers:
         self._predictor, self._image, self._modality = predictor, image, modality
         self.grid = ImageGrid.of(image)
         self._features: OrderedDict[PatchGrid, Any] = OrderedDict()
-        self._newest: tuple[PatchGrid, FloatArray] | None = None
+        self._patches: OrderedDict[PatchGrid, FloatArray] = OrderedDict()
 
     @property
     def capabilities(self) -> Capabilities:
@@ -112,9 +113,11 @@ class PatchAnswers:
 
     def _patch(self, grid: PatchGrid) -> FloatArray:
         """Return the scanner values of a patch; those of the newest are kept for what comes next."""
-        newest = self._newest
-        if newest is None or newest[0] != grid:
+        if grid not in self._patches:
             capabilities = self.capabilities
-            patch = extract_patch(self._image, grid, capabilities.outside, antialias=capabilities.antialias)
-            self._newest = newest = grid, patch
-        return newest[1]
+            self._patches[grid] = extract_patch(
+                self._image, grid, capabilities.outside, antialias=capabilities.antialias
+            )
+            while len(self._patches) > _KEPT_PATCHES:
+                self._patches.popitem(last=False)
+        return self._patches[grid]
