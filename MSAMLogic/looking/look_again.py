@@ -18,7 +18,6 @@ from MSAMLogic.looking.looks import (
     next_grids,
     sharpest_look,
     show_little,
-    show_surroundings,
     steadiest_look,
     transfer_prompt,
 )
@@ -36,10 +35,9 @@ _MOST_FURTHER_PATCHES = 6  # patches that one click may add beside the first
 def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Look], Look]:
     """Return the looks round the newest of some clicks, the finest first, and the one that suits best.
 
-    The coarsest are not made where the two before agree that the lesion is little. (Finer ones that agreed
-    would not do: on MS lesions the look fusion drew worse without the coarser ones.) Nor are they made where
-    two finer ones agree how large the lesion is and the next coarser one shows what it lies in: they would
-    show that, too, and are among the looks as if they had.
+    The coarsest are not made where two looks agree, one of them coarser than a lesion is looked at first
+    otherwise, that the lesion is little. (Finer ones that agreed would not do: on MS lesions the look fusion
+    drew worse without the coarser ones.)
 
     Args:
         answers: of the network on the image.
@@ -48,10 +46,7 @@ def first_looks(answers: PatchAnswers, clicks: Sequence[Click]) -> tuple[list[Lo
     nothing = np.zeros((answers.capabilities.prompt_size,) * 3, np.float32)
     grids = first_grids(clicks[-1].point, answers.grid, answers.capabilities)
     looks: list[Look] = []
-    for number, grid in enumerate(grids):
-        if show_surroundings(looks):
-            looks += [Look.filled(coarser) for coarser in grids[number:]]
-            break
+    for grid in grids:
         looks.append(answers.answer(grid, clicks, nothing))
         if grid.spacing > answers.capabilities.first_spacing and len(looks) > 1 and show_little(*looks[-2:]):
             break

@@ -33,7 +33,6 @@ _LITTLE_FILL = 0.15  # of a patch; what is smaller than that no coarser patch sh
 _FINER_FILL = 0.45  # share of a finer patch that a lesion may fill to be shown by it
 _MOST_RAISED = 5.0  # logits that a finer answer may be raised to be as large as the coarser one
 _OVERSAMPLING = 0.7  # a first look is no finer than this share of the image's finest voxel side
-_FILLED_LOGIT = 5.0  # of a network that is sure
 UNKNOWN_LOGIT = -6.0  # a mask prompt where nothing has been looked at yet
 
 
@@ -59,12 +58,6 @@ class Look:
         logits = answer.logits.astype(np.float16)
         same = answer.prompt is answer.logits or answer.prompt.shape == answer.logits.shape
         return cls(grid, logits, logits if same else answer.prompt.astype(np.float16), answer.iou)
-
-    @classmethod
-    def filled(cls, grid: PatchGrid) -> Look:
-        """Return a look that was not made, because it would have shown one thing everywhere in its patch."""
-        everywhere = np.full((2, 2, 2), _FILLED_LOGIT, np.float16)
-        return cls(grid, everywhere, everywhere, 0.0)
 
     @property
     def answer_grid(self) -> PatchGrid:
@@ -191,18 +184,13 @@ def steadiest_look(looks: Sequence[Look], image: ImageGrid) -> Look:
     if len(likely) == 1:
         return likely[0]
     ordered = sorted(likely, key=lambda look: look.grid.spacing)
-    growth = _growth(ordered)
+    scale = np.log([look.grid.spacing for look in ordered])
+    size = np.log([look.volume + 1.0 for look in ordered])
+    growth = np.diff(size) / np.diff(scale)
     # Beyond both ends nothing is known; a blob that fills its share of any patch has the slope 3.
     slopes = np.concatenate(([3.0], np.abs(growth), [3.0]))
     unsteady = slopes[:-1] + slopes[1:]
     return ordered[int(np.argmin(unsteady[: _looks_that_count(growth)]))]
-
-
-def _growth(looks: Sequence[Look]) -> NDArray[np.float64]:
-    """Return by which power of the spacing the lesion grows from each look, the finest first, to the next."""
-    scale = np.log([look.grid.spacing for look in looks])
-    size = np.log([look.volume + 1.0 for look in looks])
-    return np.asarray(np.diff(size) / np.diff(scale))
 
 
 def _looks_that_count(growth: NDArray[np.floating]) -> int:
@@ -231,29 +219,12 @@ def show_little(finer: Look, coarser: Look) -> bool:
     """
     sides = []
     for look in (finer, coarser):
-        extent = _extent_amid(look)
+        extent = lesion_extent(look, np.full(3, (look.grid.size - 1) / 2))
         if extent is None or any(extent.cut):
             return False
         sides.append(extent.fill * look.grid.spacing)
     fine, coarse = sides
     return coarse < _LITTLE_FILL * coarser.grid.extent and 0.5 < coarse / fine < 2
-
-
-def show_surroundings(looks: Sequence[Look]) -> bool:
-    """Whether the coarsest look shows what a lesion lies in, whose size the two before it agree on.
-
-    Args:
-        looks: answers to the same clicks, the finest first.
-    """
-    if len(looks) < 3:
-        return False
-    agreed, last = _growth(looks[-3:])
-    return bool(abs(agreed) < _STEADY and last > _JUMP)
-
-
-def _extent_amid(look: Look) -> Extent | None:
-    """Return where the lesion amid a look's patch, where the click is, lies in it."""
-    return lesion_extent(look, np.full(3, (look.grid.size - 1) / 2))
 
 
 def as_large(look: Look, volume: float) -> Look:
@@ -286,7 +257,7 @@ def sharpest_look(chosen: Look, looks: Sequence[Look]) -> Look:
         chosen: of ``looks``, the one to go by.
         looks: answers to the same click, the patches round it.
     """
-    extent = _extent_amid(chosen)
+    extent = lesion_extent(chosen, np.full(3, (chosen.grid.size - 1) / 2))
     if extent is None or any(extent.cut):
         return chosen
     longest = extent.fill * chosen.grid.spacing
