@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import SimpleITK as sitk
 
-from MSAMLogic.geometry import ImageGrid, Point, extract_patch
+from MSAMLogic.geometry import ImageGrid, PatchGrid, Point, extract_patch
 from MSAMLogic.looking.centredness import centredness
 from MSAMLogic.looking.edge_sharpness import edge_sharpness
 from MSAMLogic.looking.first_looks import FirstLooks
@@ -21,6 +21,9 @@ from MSAMLogic.voxels import VoxelSet
 # The cube lies round the lesion of the look that was chosen; where that look is wrong, so is the cube. What
 # the fusion draws in it says better where the lesion is, so it is drawn once more in a cube round that.
 _TIMES = 2
+# A cube of nearly the same size (by this factor) in nearly the same place (by this share of a side) shows
+# nothing new.
+_SAME_SIZE, _SAME_PLACE = 1.1, 0.04
 # Dice below which two masks are not two drawings of one thing, but a thing and its core.
 _SAME_THING = 0.2
 # Faces of its cube that a drawing may reach; with more it has an edge almost nowhere, and is a box.
@@ -59,9 +62,12 @@ class MaskFusion:
             point: LPS millimetres of the click, for the lesion.
         """
         spacings = self._predictor.capabilities.fused_looks
-        shown, known_in = mask, []
+        shown = mask
+        known_in: list[FirstLooks] = []
         for _ in range(_TIMES):
             cube = fusion_cube(chosen, point, self._grid)
+            if known_in and _are_alike(cube, known_in[-1].cube):
+                break
             known = first_looks_in(cube, self._image, chosen, looks, spacings, point)
             logits = self._predictor.fuse(known)
             drawn = redrawn_mask(mask, self._grid, cube, mask_share(mask, self._grid, cube), logits)
@@ -101,6 +107,13 @@ class MaskFusion:
             edge_sharpness(known.image, mask_share(mask, self._grid, known.cube)) for mask in (shown, drawn)
         )
         return before > _SHARP and after < _AS_SHARP * before
+
+
+def _are_alike(cube: PatchGrid, other: PatchGrid) -> bool:
+    """Whether two cubes lie in about the same place and are about as large."""
+    moved = np.abs(np.subtract(cube.centre, other.centre)).max()
+    ratio = max(cube.spacing / other.spacing, other.spacing / cube.spacing)
+    return bool(ratio < _SAME_SIZE and moved < _SAME_PLACE * other.extent)
 
 
 def _fills_its_cube(drawn: Look) -> bool:
