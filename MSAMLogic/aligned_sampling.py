@@ -100,11 +100,16 @@ def _along(values: NDArray[Any], axis: int, weights: _AxisWeights) -> NDArray[np
     """Return the weighted sums along one axis."""
     shape = [1, 1, 1]
     shape[axis] = len(weights.cells)
-    total = np.zeros((), np.float32)
-    for cells, weight in zip(weights.cells.T, weights.weights.T, strict=True):
+
+    def weighted(cells: NDArray[np.intp], weight: NDArray[np.float32]) -> NDArray[np.float32]:
         # Planes by an index: taking would first copy all of an array that is a box of a larger one.
         part = values[cells] if axis == 0 else values.take(cells, axis)
         part = part.astype(np.float32, copy=False)
         part *= weight.reshape(shape)
-        total = part if total.ndim == 0 else np.add(total, part, out=total)
+        return part
+
+    samples = zip(weights.cells.T, weights.weights.T, strict=True)
+    total = weighted(*next(samples))
+    for cells, weight in samples:
+        total += weighted(cells, weight)
     return total

@@ -98,8 +98,27 @@ def test_the_answer_is_the_same_in_the_box_and_no_lesion_outside(network, centre
     torch.testing.assert_close(box.of(found[None, None]), box.of(expected[None, None]), rtol=1e-4, atol=1e-4)
     assert bool((expected > 0).any())
     assert torch.equal(found > 0, expected > 0)
-    # Beyond the box the answer fades as the decoder's does, without a step.
-    assert float((found - expected).abs().max()) < 2.0
+
+
+def test_beyond_the_box_the_answer_goes_on_without_a_step(network) -> None:
+    logits = ball((16, 16, 16), 4.0)
+    bias = network.detail_branch.head.bias.detach().clone()
+    try:
+        with torch.no_grad():
+            network.detail_branch.head.bias.fill_(-6.0)  # the branch is surer than the decoder
+        expected, _ = answered(network, logits, is_training=True)
+        found, cells = answered(network, logits)
+    finally:
+        with torch.no_grad():
+            network.detail_branch.head.bias.copy_(bias)
+    assert sum(cells) < 0.2 * PATCH**3
+    box = likely_box(logits, MIDDLE, LESION, PATCH)
+    assert box is not None
+    difference = found - expected
+    inside = box.of(difference[None, None])
+    assert float(inside.abs().max()) < 1e-3
+    mean_outside = (difference.sum() - inside.sum()) / (difference.numel() - inside.numel())
+    assert abs(float(mean_outside)) < 0.5
 
 
 def test_where_the_lesion_reaches_a_face_of_the_box_all_is_computed(network) -> None:
@@ -119,13 +138,13 @@ def test_where_the_lesion_reaches_a_face_of_the_box_all_is_computed(network) -> 
 
 
 def test_several_patches_at_once_are_computed_whole(network) -> None:
-    branch = network.detail_branch.eval()
+    branch = network.detail_branch
+    logits = torch.cat([ball((8, 8, 8), 4.0), ball((24, 24, 24), 4.0)])
+    coords = torch.tensor([[[16.5] * 3], [[48.5] * 3]])
+    features = torch.zeros(2, network.config.embedding_width // 8, SIZE, SIZE, SIZE)
     with torch.no_grad():
-        detail = branch.encode(torch.zeros(2, 1, PATCH, PATCH, PATCH))
-        logits = ball((16, 16, 16), 4.0).repeat(2, 1, 1, 1, 1)
-        features = torch.zeros(2, network.config.embedding_width // 8, SIZE, SIZE, SIZE)
-        out, _ = branch(
-            detail, features, logits, torch.zeros_like(logits), MIDDLE.repeat(2, 1, 1), LESION.repeat(2, 1)
-        )
-    assert out.shape == (2, 1, PATCH, PATCH, PATCH)
-    torch.testing.assert_close(out[0], out[1])
+        detail = branch.encode(torch.randn(2, 1, PATCH, PATCH, PATCH))
+        given = (detail, features, logits, torch.zeros_like(logits), coords, LESION.repeat(2, 1))
+        expected, _ = branch.train()(*given)
+        found, _ = branch.eval()(*given)
+    assert torch.equal(found, expected)

@@ -124,8 +124,8 @@ def click_affinity(image: Tensor, brightness: Tensor, noise: Tensor, labels: Ten
 
 
 def _laid_out_as(other: Tensor, volume: Tensor) -> Tensor:
-    """Return a volume with its channels first or last in memory, as they are in another."""
-    last = other.is_contiguous(memory_format=torch.channels_last_3d)
+    """Return a volume with its channels first or last in memory, as they are in another, or a part of one."""
+    last = other.stride(1) == 1
     return volume.contiguous(memory_format=torch.channels_last_3d if last else torch.contiguous_format)
 
 

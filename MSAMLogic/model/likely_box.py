@@ -87,14 +87,13 @@ def likely_box(logits: Tensor, coords: Tensor, labels: Tensor, patch_size: int) 
         patch_size: voxels a side of the patch.
     """
     m = logits.shape[-1]
-    spans = bounding_box(logits[0, 0].detach().numpy() > _SURELY_NOT)
+    likely = logits[0, 0].detach().numpy() > _SURELY_NOT
     cells = np.floor((coords[0][labels[0] == 1].detach().numpy() + 0.5) * m / patch_size).astype(int)
-    cells = cells[((cells >= 0) & (cells < m)).all(axis=1)]
-    corners = [*cells, *(cells + 1)]
-    if spans is not None:
-        corners += [[s.start for s in spans], [s.stop for s in spans]]
-    if not corners:
+    i, j, k = cells[((cells >= 0) & (cells < m)).all(axis=1)].T
+    likely[i, j, k] = True
+    spans = bounding_box(likely)
+    if spans is None:
         return None
-    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    box = LikelyBox.between(tuple(low.tolist()), tuple(high.tolist()), m).grown(_MARGIN)
+    low, high = tuple(span.start for span in spans), tuple(span.stop for span in spans)
+    box = LikelyBox.between(low, high, m).grown(_MARGIN)
     return box if box.share < _LARGEST_SHARE else None
