@@ -306,7 +306,7 @@ def test_a_lesion_is_drawn_again_in_a_cube_round_what_was_drawn_first(shown: flo
     ("size", "offset", "times"),
     [
         (1.0, 0.0, 1),
-        (1.07, 0.0, 1),
+        (1.08, 0.0, 1),
         (1 / 1.04, 0.0, 1),
         (1.0, 0.03, 1),
         (1.2, 0.0, 2),  # larger
